@@ -1,0 +1,81 @@
+"""The options of `%inprocess`."""
+
+from __future__ import annotations
+
+from ipc_magic.arguments import Option
+from ipc_magic.options.kinds import (
+    FLAG,
+    NAME,
+    NAMES,
+    SECONDS,
+    SIZE,
+    SIZE_ABOVE_ZERO,
+    one_of,
+    whole_number,
+)
+
+MECHANISMS = ("uffd", "witness", "exclusive", "smaps", "psutil", "pfn")
+
+INPROCESS = (
+    Option(
+        flags=("-n", "--children"),
+        metavar="N",
+        kind=whole_number(1, 1000),
+        default="1",
+        help="run in N children at once",
+    ),
+    Option(
+        flags=("-o", "--out"),
+        metavar="NAMES",
+        kind=NAMES,
+        help="bring these names back, as in a,b",
+    ),
+    Option(
+        flags=("-t", "--timeout"),
+        metavar="SECONDS",
+        kind=SECONDS,
+        config="timeout",
+        help="stop the children after this time, as in 90 or 2min",
+    ),
+    Option(
+        flags=("--memory",),
+        metavar="SIZE",
+        kind=SIZE_ABOVE_ZERO,
+        config="memory",
+        help="limit what a child adds to memory, as in 64MiB",
+    ),
+    Option(
+        flags=("--keep-free",),
+        metavar="SIZE",
+        kind=SIZE,
+        default="1 GiB",
+        config="keep_free",
+        help="stop the children when less is free",
+    ),
+    Option(
+        flags=("--mechanism",),
+        metavar="MECHANISM",
+        kind=one_of(MECHANISMS),
+        help="how memory is measured, as in pfn (default: the best that works here)",
+    ),
+    Option(
+        flags=("--bg",),
+        metavar="NAME",
+        kind=NAME,
+        help="run in the background; bind the job to NAME",
+    ),
+    Option(
+        flags=("--no-raise-error",),
+        kind=FLAG,
+        help="report an error of the code, but do not raise it",
+    ),
+    Option(
+        flags=("--threads",),
+        metavar="N",
+        kind=whole_number(1, 1000),
+        choices=("keep",),
+        config="threads",
+        help="OpenMP and torch threads in a child; keep: as many as here "
+        "(default: 1 if OpenMP has run here)",
+    ),
+)

@@ -1,0 +1,223 @@
+"""Errors and variables packed in a child, and unpacked in the parent.
+
+What the parent has already (classes and functions of the notebook) goes by name, so
+that it is the same object on the way back; what the cell made goes by value
+(cloudpickle). Pickle protocol 5 throughout.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import pickle
+import sys
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+PROTOCOL = 5
+# An error is for reading: one that drags more along than this comes as a stand-in.
+LARGEST_ERROR_BYTES = 16 << 20
+
+_TRUSTED_PACKAGES = ("numpy", "pandas", "pyarrow")
+_TRUSTED_MODULES = frozenset(
+    {"collections", "copyreg", "datetime", "decimal", "fractions", "pathlib"}
+    | {"_codecs", "uuid", "zoneinfo", "ipaddress", "array"}
+)
+
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """Several values in one stream."""
+
+    blob: bytes
+    sizes: dict[str, int]
+    """Bytes of each value in the stream, in the stream's order."""
+    failures: dict[str, str]
+    """Why a value is not in the stream, by name."""
+
+
+class ForeignGlobal(pickle.UnpicklingError):
+    """A stream names a class or function that may run code of the person's."""
+
+
+def find_definitions(names: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the classes and functions among the variables, by name."""
+    kinds = (type, types.FunctionType)
+    return {n: v for n, v in names.items() if issubclass(type(v), kinds)}
+
+
+def _resolve(path: str, names: Mapping[str, Any]) -> Any:
+    first, *rest = path.split(".")
+    found = names.get(first)
+    for part in rest:
+        found = vars(found).get(part) if isinstance(found, type) else None
+    return found
+
+
+def _hidden_home(kind: type) -> types.ModuleType | None:
+    """Return the module of a class that falsely says it is a builtin, or `None`.
+
+    pytest's outcomes say so for the look of their tracebacks: `pytest.skip()`.
+    """
+    made_by_class_statement = kind.__flags__ & _HEAP_TYPE
+    if kind.__module__ != "builtins" or not made_by_class_statement:
+        return None
+    for name, module in list(sys.modules.items()):
+        found = getattr(module, "__dict__", {}).get(kind.__name__)
+        if found is kind and name not in ("__main__", "builtins"):
+            return module
+    return None
+
+
+def import_cloudpickle() -> Any:
+    """Return the module cloudpickle, which is imported at the first need."""
+    import cloudpickle
+
+    return cloudpickle
+
+
+def _pickler(file: io.BytesIO, known: Mapping[str, Any]) -> pickle.Pickler:
+    base: Any = import_cloudpickle().Pickler
+    main = sys.modules["__main__"].__dict__
+
+    class Packer(base):
+        def reducer_override(self, obj: Any) -> Any:
+            if (
+                isinstance(obj, (type, types.FunctionType))
+                and getattr(obj, "__module__", None) == "__main__"
+                and _resolve(obj.__qualname__, known) is obj
+                and _resolve(obj.__qualname__, main) is obj
+            ):
+                return NotImplemented  # by name: pickle's own way
+            if isinstance(obj, type) and (home := _hidden_home(obj)):
+                return getattr, (home, obj.__name__)
+            return super().reducer_override(obj)
+
+    packer: pickle.Pickler = Packer(file, PROTOCOL)
+    return packer
+
+
+def pack(
+    values: Mapping[str, Any],
+    known: Mapping[str, Any],
+    begin_with: Callable[[str], None] = lambda _name: None,
+) -> Packed:
+    """Return `values` pickled into one stream for a parent whose notebook has `known`.
+
+    Each value is a pickle of its own with the memo of those before it: what they
+    share stays shared, and each one's bytes are known. A value that cannot be
+    pickled is left out and named in `failures`. `begin_with` is called with each name
+    before its value is pickled.
+    """
+    failures: dict[str, str] = {}
+    while True:
+        file = io.BytesIO()
+        packer = _pickler(file, known)
+        sizes: dict[str, int] = {}
+        for name in (name for name in values if name not in failures):
+            begin = file.tell()
+            begin_with(name)
+            try:
+                packer.dump(values[name])
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001
+                # __reduce__ may raise anything. The memo holds half of this value
+                # now: begin anew without it.
+                failures[name] = f"{type(error).__name__}: {text_of(error)}"
+                break
+            sizes[name] = file.tell() - begin
+        else:
+            return Packed(sizes=sizes, failures=failures, blob=file.getvalue())
+
+
+def text_of(error: BaseException) -> str:
+    """Return `str(error)`, or a word where that itself raises."""
+    try:
+        return str.__str__(str(error))  # of a subclass of str only the text
+    except Exception as failure:  # noqa: BLE001 - an error's __str__ may do anything
+        return f"<str() of this error raised {type(failure).__name__}>"
+
+
+class _TrustingUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        trusted = (
+            module.partition(".")[0] in _TRUSTED_PACKAGES or module in _TRUSTED_MODULES
+        )
+        found = super().find_class(module, name) if module == "builtins" else None
+        if trusted or isinstance(found, type):
+            return found or super().find_class(module, name)
+        raise ForeignGlobal(f"{module}.{name}")
+
+
+def unpack(
+    blob: bytes, number: int, prove: Callable[[bytes, int], str | None]
+) -> list[Any]:
+    """Return the `number` values packed in `blob`.
+
+    A stream that names only builtins, numpy, pandas, Arrow and a few modules of the
+    standard library is loaded at once; any other only after `prove(blob, number)`
+    loaded it in a process of its own and returned `None` (else: why it does not
+    load). Raises `pickle.UnpicklingError` then, or whatever the loading raises as an
+    `Exception`.
+    """
+    try:
+        return _load_all(_TrustingUnpickler(io.BytesIO(blob)), number)
+    except ForeignGlobal:
+        pass
+    if reason := prove(blob, number):
+        raise pickle.UnpicklingError(reason)
+    return load(blob, number)
+
+
+def load(blob: bytes, number: int) -> list[Any]:
+    """Return the values in `blob`, whatever classes they name."""
+    return _load_all(pickle.Unpickler(io.BytesIO(blob)), number)
+
+
+def _load_all(unpickler: pickle.Unpickler, number: int) -> list[Any]:
+    was_on = gc.isenabled()
+    gc.disable()  # a million new containers would be searched for garbage many times
+    try:
+        return [unpickler.load() for _ in range(number)]
+    except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+        raise pickle.UnpicklingError(f"loading raised {error!r}") from error
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def surely_packable(values: Mapping[str, Any], budget: int = 1000) -> bool:
+    """Return whether pickling runs no code of the person's, looking at few objects."""
+    todo = list(values.values())
+    for _ in range(budget):
+        if not todo:
+            return True
+        value = todo.pop()
+        kind = type(value)
+        if kind in (list, tuple, set, frozenset):
+            todo.extend(value if len(value) < budget else [_TOO_MANY])
+        elif kind is dict:
+            todo.extend(value.keys() if len(value) < budget else [_TOO_MANY])
+            todo.extend(value.values() if len(value) < budget else [])
+        elif not (kind in _LEAVES or _is_plain_array(value)):
+            return False
+    return False
+
+
+_TOO_MANY = object()
+_LEAVES = (str, bytes, bytearray, int, float, complex, bool, type(None))
+
+
+def _is_plain_array(value: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    return (
+        numpy is not None
+        and type(value) is numpy.ndarray
+        and not value.dtype.hasobject
+        and type(value.dtype).__module__.startswith("numpy")
+    )
