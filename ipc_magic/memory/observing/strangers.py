@@ -1,0 +1,160 @@
+"""Children that ran no hook of ours: found among the descendants of the session."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from ipc_magic.memory.figures import Figures
+from ipc_magic.memory.observing import family
+from ipc_magic.memory.observing.seen import Moment, Seen, to_record
+from ipc_magic.memory.observing.watched import own_memory
+
+_MOST_MOMENTS = 512
+_HELPERS = (
+    "multiprocessing.resource_tracker",
+    "multiprocessing.semaphore_tracker",
+    "loky.backend.resource_tracker",
+    "observer_main.py",
+    "guardian_main.py",
+)
+_FORK_SERVER, _SPAWNED = "multiprocessing.forkserver", "multiprocessing.spawn"
+_UNMET_SECONDS = 0.5
+_UNMET = (
+    "it was never met: it ended or was stopped too soon, or no hook ran at its fork "
+    "(by C code, or in a process older than the watch or started anew)"
+)
+
+
+class Strangers:
+    """Those of one watch."""
+
+    def __init__(self, session: int, *, began_at: float) -> None:
+        self._session = session
+        self._began_at = began_at
+        self._older = {(m.pid, m.started) for m in family.descendants(session)}
+        self._found: dict[tuple[int, int], Stranger] = {}
+
+    @property
+    def older(self) -> list[int]:
+        """The pids of those that the session had before the watch."""
+        return [pid for pid, _ in self._older]
+
+    def look(self, met: set[tuple[int, int]]) -> None:
+        """Look who is there besides those that were `met`, and read their memory."""
+        there = set()
+        for member in family.descendants(self._session):
+            key = member.pid, member.started
+            if key in self._older or key in met:
+                continue
+            there.add(key)
+            if key not in self._found:
+                self._found[key] = Stranger(member, began_at=self._began_at)
+            self._found[key].read()
+        for key, stranger in self._found.items():
+            if key not in there:
+                stranger.end()
+
+    def forget(self, met: set[tuple[int, int]]) -> None:
+        """Drop those that were seen before they were met."""
+        for key in met & self._found.keys():
+            self._found.pop(key).end()
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return what is known of them."""
+        return [s.record() for s in self._found.values() if s.counts]
+
+    def close(self) -> None:
+        """Let go of all descriptors."""
+        for stranger in self._found.values():
+            stranger.life.close()
+
+
+class Stranger:
+    """One of them."""
+
+    def __init__(self, member: family.Member, *, began_at: float) -> None:
+        self.life = family.Life(member.pid)
+        self._member = member
+        self._began_at = began_at
+        self._first_at = time.monotonic()
+        self._read_at: float | None = None
+        self._command: list[str] = []
+        self._parents_command: list[str] = []
+        self._figures: Figures | None = None
+        self._timeline: list[Moment] = []
+        self._alive = True
+
+    def read(self) -> None:
+        """Look what it executes, and what it holds alone."""
+        self._command = family.command(self._member.pid) or self._command
+        parents = family.command(self._member.parent_pid)
+        self._parents_command = parents or self._parents_command
+        figures = own_memory(self._member.pid, self.life)
+        if figures is None or self.started_by == "fork":
+            return
+        self._figures, self._read_at = figures, time.monotonic()
+        moment = (self._read_at - self._began_at, 0, figures.new_bytes)
+        self._timeline.append(moment)
+        if len(self._timeline) > _MOST_MOMENTS:
+            del self._timeline[1::2]
+
+    def end(self) -> None:
+        """Note that it is not there any more."""
+        self._alive = False
+        self.life.close()
+
+    @property
+    def started_by(self) -> str:
+        """What it was started by, as its command line tells."""
+        words = " ".join(self._command)
+        if _FORK_SERVER in words:
+            return "forkserver"
+        if _SPAWNED in words:
+            return "spawn"
+        return "fork" if self._command == self._parents_command else "exec"
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is a child of the user's: no helper, and not just forked."""
+        words = " ".join(self._command)
+        if not self._command or any(helper in words for helper in _HELPERS):
+            return False
+        if _FORK_SERVER in words:  # the server itself was executed
+            return self._command == self._parents_command
+        if self.started_by == "fork":
+            return time.monotonic() - self._first_at >= _UNMET_SECONDS
+        return True
+
+    def record(self) -> dict[str, Any]:
+        """Return what is known of it."""
+        by = self.started_by
+        last_seen = None
+        if not self._alive and self._read_at is not None:
+            last_seen = self._read_at - self._began_at
+        names = {"spawn": _SPAWNED, "forkserver": _FORK_SERVER, "fork": "fork"}
+        return {
+            "forked_at": self._first_at,
+            "seen": to_record(
+                Seen(
+                    index=0,
+                    pid=self._member.pid,
+                    parent_pid=self._member.parent_pid,
+                    how=names.get(by) or _name(self._command),
+                    line=None,
+                    started_by=by,
+                    alive=self._alive,
+                    figures=self._figures,
+                    last_seen_seconds=last_seen,
+                    timeline=tuple(self._timeline),
+                    fault=_UNMET if by == "fork" else None,
+                )
+            ),
+        }
+
+
+def _name(command: list[str]) -> str:
+    if any("popen_loky" in word for word in command):
+        return "loky"
+    return os.path.basename(command[0])

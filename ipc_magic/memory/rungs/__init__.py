@@ -1,0 +1,1 @@
+"""The mechanisms, each in a file of its own, behind the interface in `base`."""
