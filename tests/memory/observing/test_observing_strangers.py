@@ -1,0 +1,60 @@
+"""Children that inherit nothing from here are listed with their own memory."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_children_that_are_started_anew(run_watched):
+    found = run_watched(
+        """
+        import multiprocessing, subprocess, sys, time
+        data = bytearray(20_000_000)
+        work = "d = bytearray(b'1') * 10_000_000; print(); input()"
+        # watched
+        out["pids"] = {}
+        children = []
+        for method in ("spawn", "forkserver"):
+            process = multiprocessing.get_context(method).Process(
+                target=time.sleep, args=(1.0,)
+            )
+            process.start()
+            children.append(process)
+            out["pids"][method] = process.pid
+        piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen([sys.executable, "-c", work], **piped) as process:
+            process.stdout.read(1)
+            time.sleep(0.4)
+            process.communicate(b"go")
+        out["pids"]["exec"] = process.pid
+        [child.join() for child in children]
+        """
+    )
+    for method, pid in found.out["pids"].items():
+        child = found.by_pid(pid)
+        assert child.started_by == method
+        assert child.inherited_bytes == child.copied_bytes == 0
+        assert child.new_bytes > 0
+        assert child.last_seen_seconds is not None
+        assert child.timeline
+    assert found.by_pid(found.out["pids"]["exec"]).new_bytes > 10_000_000
+    assert len(found.children) == 3, "the helpers of multiprocessing are left out"
+
+
+@pytest.mark.slow
+def test_a_child_of_c_code_is_told_as_not_met(run_watched):
+    found = run_watched(
+        """
+        import ctypes, os, time
+        fork = ctypes.PyDLL(None).fork  # the interpreter does not know
+        # watched
+        if not (pid := fork()):
+            time.sleep(1.2)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        """
+    )
+    (child,) = found.children
+    assert child.started_by == "fork"
+    assert child["figures"] is None
+    assert "hook" in child.fault

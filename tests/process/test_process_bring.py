@@ -1,0 +1,317 @@
+"""Names brought back: together, one by one, and from where pickling does harm."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import warnings
+
+import pytest
+
+from ipc_magic.process import bring, proof, watch
+from ipc_magic.process.guards import Limits
+
+
+class Doing:
+    """Does something where it is pickled."""
+
+    def __init__(self, what):
+        self.what = what
+
+    def __reduce__(self):
+        self.what()
+        return int, ()
+
+
+class DoingThere:
+    """Does something where it is loaded."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+class Ours:
+    def __init__(self, x):
+        self.x = x
+
+
+@pytest.fixture
+def bring_back(run_children, shown):
+    """Give a function that brings values back from a child."""
+
+    def run(values, prove=None, limits=None, before=lambda: None):
+        def body(side, _orders):
+            before()
+            bring.send(side, values, {})
+            return {"ended": True}
+
+        ran = run_children(
+            body,
+            limits=limits,
+            prove=prove or (lambda blob, number: proof.prove(blob, number, shown)),
+        )
+        return ran.watch.brought, ran
+
+    return run
+
+
+def segfault():
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def leave(code):
+    raise SystemExit(code)
+
+
+def test_plain_values_come_back_with_their_sizes(bring_back):
+    shared = [1]
+    brought, ran = bring_back({"a": shared, "b": {"c": shared}})
+    assert brought.values == {"a": [1], "b": {"c": [1]}}
+    assert brought.values["b"]["c"] is brought.values["a"]
+    assert list(brought.sizes) == ["a", "b"]
+    assert brought.failures == {}
+    assert brought.dump_seconds > 0
+    assert brought.transport_seconds > 0
+    assert brought.load_seconds > 0
+    assert ran.outcome["ended"]
+
+
+@pytest.mark.parametrize("value", [1, Doing(lambda: None)], ids=["plain", "in a fork"])
+def test_what_is_pickled_is_told_and_that_it_is_done(bring_back, monkeypatch, value):
+    told = []
+    take = watch.Watch._take
+
+    def take_and_note(self, message):
+        if message.kind in ("pickling", "names"):
+            told.append(message.fields.get("name", message.kind))
+        take(self, message)
+
+    monkeypatch.setattr(watch.Watch, "_take", take_and_note)
+    bring_back({"a": value, "b": 2})
+    assert told == ["a", "b", None, "names"]
+
+
+def test_values_of_own_classes_come_back_from_a_fork(bring_back):
+    ours = Ours(1)
+    brought, _ = bring_back({"a": ours, "b": [ours]})
+    assert type(brought.values["a"]) is Ours
+    assert brought.values["b"][0] is brought.values["a"]
+
+
+def test_a_large_value_comes_back(bring_back):
+    brought, _ = bring_back({"big": bytes(20_000_000)})
+    assert len(brought.values["big"]) == 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        (segfault, "pickling it ended the process (SIGSEGV)"),
+        (lambda: os._exit(7), "pickling it ended the process (exit code 7)"),
+        (lambda: leave(3), "SystemExit: 3"),
+        (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda: {}[Ours], "KeyError: <class"),
+    ],
+    ids=["crashes", "exits", "leaves", "raises", "raises another"],
+)
+def test_what_harms_the_process_that_pickles_it_is_named_and_the_others_come(
+    bring_back, what, reason
+):
+    brought, ran = bring_back({"a": 1, "bad": Doing(what), "b": [2]})
+    assert brought.values == {"a": 1, "b": [2]}
+    assert list(brought.failures) == ["bad"]
+    assert brought.failures["bad"].startswith(reason)
+    assert ran.outcome["ended"]
+    assert ran.watch.child.exit_code() == 0
+
+
+class HostileError(Exception):
+    def __str__(self):
+        raise ValueError("no text")
+
+
+def raise_hostile(*_):
+    raise HostileError
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "reason"),
+    [
+        (os.kill, (0, 0), None),
+        (os._exit, (7,), "loading it ended the process with exit code 7"),
+        (os.abort, (), "loading it ended the process with SIGABRT"),
+        (leave, (3,), "UnpicklingError: loading raised SystemExit(3)"),
+        (int, ("x",), "invalid literal"),
+        (raise_hostile, (), "HostileError: <str() of this error raised ValueError>"),
+    ],
+    ids=["does no harm", "exits", "crashes", "leaves", "raises", "hostile"],
+)
+def test_what_harms_the_process_that_loads_it_is_named_and_the_others_come(
+    bring_back, function, arguments, reason
+):
+    # (os.kill with 0 does nothing: it is loaded here after it was proved.)
+    values = {"a": [1], "bad": DoingThere(function, *arguments), "b": Ours(2)}
+    brought, ran = bring_back(values)
+    assert brought.values["a"] == [1]
+    assert brought.values["b"].x == 2
+    if reason is None:
+        assert brought.failures == {}
+        assert "bad" in brought.values
+    else:
+        assert list(brought.failures) == ["bad"]
+        assert reason in brought.failures["bad"]
+    assert ran.outcome["ended"]
+
+
+def test_what_hangs_where_it_is_loaded_is_named(bring_back, monkeypatch):
+    monkeypatch.setattr(proof, "PATIENCE_SECONDS", 0.3)
+    brought, _ = bring_back({"a": DoingThere(time.sleep, 60)})
+    reason = "loading it failed: it had not loaded after 0.3 s"
+    assert brought.failures == {"a": reason}
+
+
+def test_what_hangs_where_it_is_pickled_is_named_and_the_others_come(bring_back):
+    values = {"a": Ours(1), "bad": Doing(lambda: time.sleep(60)), "b": [2]}
+    brought, ran = bring_back(values, limits=Limits(timeout_seconds=0.5))
+    assert (brought.values["a"].x, brought.values["b"]) == (1, [2])
+    assert brought.failures == {"bad": "pickling it had not ended after 0.5 s"}
+    assert ran.watch.stopped == "timeout"
+    assert ran.watch.outcome is None
+    assert ran.watch.child.exit_code() == -signal.SIGTERM  # put off, and not lost
+
+
+def test_an_end_that_is_put_off_is_the_persons(bring_back):
+    def heed():
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(5))
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)  # no matter
+
+    values = {"bad": Doing(lambda: time.sleep(60)), "b": [2]}
+    limits = Limits(timeout_seconds=0.5)
+    brought, ran = bring_back(values, limits=limits, before=heed)
+    assert brought.values == {"b": [2]}
+    assert ran.watch.child.exit_code() == 5
+
+
+def test_a_child_that_dies_while_its_values_are_loaded_does_no_harm(
+    bring_back, is_running, wait_until
+):
+    def kill_the_child(_blob, _number):
+        # As an impatient person would: the child waits for the answer.
+        import psutil
+
+        for process in psutil.Process().children(recursive=True):
+            process.kill()  # the fork that pickled, too
+            wait_until(lambda pid=process.pid: not is_running(pid))
+
+    brought, ran = bring_back({"a": Ours(1)}, prove=kill_the_child)
+    assert type(brought.values["a"]) is Ours
+    assert ran.watch.child.exit_code() == -signal.SIGKILL
+
+
+def test_with_sigchld_ignored_names_come_back(bring_back):
+    def ignore():
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    brought, ran = bring_back({"a": Ours(1), "b": Doing(segfault)}, before=ignore)
+    assert brought.values["a"].x == 1
+    assert list(brought.failures) == ["b"]
+    assert ran.outcome["ended"]
+
+
+def test_a_fork_beside_a_thread_of_the_childs_gives_no_warning(bring_back):
+    over = threading.Event()
+
+    def begin():
+        threading.Thread(target=over.wait, daemon=True).start()
+        warnings.simplefilter("always")
+
+    brought, ran = bring_back({"a": Ours(1)}, before=begin)
+    assert brought.values["a"].x == 1
+    assert ran.shown.text("stderr") == ""
+
+
+def test_text_printed_where_it_is_pickled_arrives(bring_back):
+    _, ran = bring_back({"a": Doing(lambda: print("pickling", end=""))})
+    assert ran.shown.text() == "pickling"
+
+
+@pytest.mark.parametrize(
+    ("action", "told"),
+    [
+        (lambda: None, None),
+        (segfault, "ended the process (SIGSEGV)"),
+        (lambda: os._exit(3), "ended the process (exit code 3)"),
+        (lambda: leave(0), "ended the process (exit code 1)"),
+        (lambda: 1 / 0, "ended the process (exit code 1)"),
+    ],
+    ids=["well", "crash", "exit", "leave", "raise"],
+)
+def test_a_fork_of_the_child_tells_how_it_ended(run_children, action, told):
+    ran = run_children(lambda side, _: {"told": bring.in_fork(side, action)})
+    assert ran.outcome["told"] == told
+
+
+def test_a_fork_of_the_child_is_ended_in_time(run_children):
+    def told(side, _orders):
+        def take(seconds):
+            return bring.in_fork(side, lambda: time.sleep(0.2), seconds=seconds)
+
+        return {"short": take(0.05), "long": take(30.0)}
+
+    outcome = run_children(told).outcome
+    assert outcome["short"] == "had not ended after 0.05 s"
+    assert outcome["long"] is None
+
+
+def test_a_fork_of_the_child_speaks_for_it(run_children):
+    def body(side, _orders):
+        bring.in_fork(side, lambda: side.send("from the fork", pid=os.getpid()))
+        side.send("from the child", pid=os.getpid())
+        return {}
+
+    said = run_children(body).watch.child.said
+    pids = [said[name].fields["pid"] for name in ("from the fork", "from the child")]
+    assert pids[0] != pids[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (1, None),
+        (Ours(1), None),
+        (DoingThere(os._exit, 7), "loading it ended the process with exit code 7"),
+        (DoingThere(os.abort), "loading it ended the process with SIGABRT"),
+        (DoingThere(int, "x"), "ValueError: invalid literal"),
+        (DoingThere(raise_hostile), "HostileError: <str() of this error raised"),
+        (DoingThere(leave, 3), "UnpicklingError: loading raised SystemExit(3)"),
+    ],
+    ids=["plain", "own class", "exits", "crashes", "raises", "hostile", "leaves"],
+)
+def test_a_stream_is_proved_in_a_process_of_its_own(shown, value, told):
+    from ipc_magic.process import parcel
+
+    blob = parcel.pack({"value": value}, {}).blob
+    reason = proof.prove(blob, 1, shown)
+    assert reason is None if told is None else reason.startswith(told)
+    assert shown.pieces == []
+
+
+def test_a_stream_that_does_not_come_to_an_end_is_given_up(shown, monkeypatch):
+    from ipc_magic.process import parcel
+
+    monkeypatch.setattr(proof, "PATIENCE_SECONDS", 0.3)
+    blob = parcel.pack({"value": DoingThere(time.sleep, 60)}, {}).blob
+    assert proof.prove(blob, 1, shown) == "it had not loaded after 0.3 s"
+
+
+def test_what_a_proof_prints_is_not_shown(shown):
+    from ipc_magic.process import parcel
+
+    blob = parcel.pack({"value": DoingThere(print, "text")}, {}).blob
+    assert proof.prove(blob, 1, shown) is None
+    assert shown.pieces == []
