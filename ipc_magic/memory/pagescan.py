@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import struct
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from ipc_magic.memory.maps import ENDED
 from ipc_magic.memory.pages import Pages
 
 _PAGEMAP_SCAN = 0xC0606610
@@ -122,7 +124,11 @@ def scan_all(
                 break  # all was seen; what `walk_end` says may lag behind: no bound
             full.append(vector.copy())
             start, used = max(walked, int(vector[-1, 1])), 0
-    return _checked(np.concatenate([*full, vector[:used]]))
+    regions = _checked(np.concatenate([*full, vector[:used]]))
+    if not os.pread(pagemap, 8, 0):
+        # Some kernels scan the memory of an ended process as if it were empty.
+        raise ProcessLookupError(errno.ESRCH, ENDED)
+    return regions
 
 
 def _checked(regions: Regions) -> Regions:

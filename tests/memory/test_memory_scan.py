@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import struct
+import subprocess
 
 import numpy as np
 import pytest
@@ -133,5 +134,27 @@ def test_a_kernel_without_the_call_says_so(tmp_path):
         scan(file.fileno(), 0, 10 * P)
 
 
-def test_an_empty_range_is_not_asked_for():
-    assert len(scan(-1, 10 * P, 10 * P)) == 0
+def test_an_empty_range_is_not_asked_for(own_pagemap, monkeypatch):
+    monkeypatch.delattr(fcntl, "ioctl")
+    assert len(scan(own_pagemap, 10 * P, 10 * P)) == 0
+
+
+def test_a_process_that_has_ended_is_not_taken_for_an_empty_one(monkeypatch):
+    ioctl = fcntl.ioctl
+
+    def of_other_kernels(descriptor, request, argument):
+        try:
+            return ioctl(descriptor, request, argument)
+        except ProcessLookupError:
+            (end,) = struct.unpack_from("Q", argument, 24)
+            struct.pack_into("Q", argument, 32, end)
+            return 0
+
+    monkeypatch.setattr(fcntl, "ioctl", of_other_kernels)
+    child = subprocess.Popen(["sleep", "60"])
+    with child, open(f"/proc/{child.pid}/pagemap", "rb") as pagemap:
+        scan(pagemap.fileno(), 0, 10 * P)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(ProcessLookupError):
+            scan(pagemap.fileno(), 0, 10 * P)
