@@ -152,8 +152,14 @@ class Kernel:
         return self.wait(self.submit(code, stdin), timeout, interrupt_after, stdin)
 
     def submit(self, code: str, stdin: bool | list[str] = False) -> str:
-        """Send a cell and return its message ID for `wait()`."""
-        return str(self._client.execute(code, allow_stdin=stdin is not False))
+        """Send a cell and return its message ID for `wait()`.
+
+        One that fails does not abort those that the kernel receives soon after it.
+        """
+        allow_stdin = stdin is not False
+        return str(
+            self._client.execute(code, allow_stdin=allow_stdin, stop_on_error=False)
+        )
 
     def wait(
         self,

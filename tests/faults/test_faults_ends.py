@@ -107,7 +107,7 @@ def test_a_kernel_survives_an_exit(kernel, code):
     assert reply.ename == "ChildExit"
     assert len(reply.traceback) == 1
     assert not any(message["content"].get("payload") for message in reply.messages)
-    assert run_next(kernel, "print('on')").ok().stdout == "on\n"
+    assert kernel.run("print('on')").ok().stdout == "on\n"
     assert (kernel.pid, kernel.children()) == (pid, [])
 
 
@@ -126,14 +126,6 @@ def test_exit_without_parentheses_behind_other_lines_is_a_value(ipc_shell):
         shown.append(ipc_shell.outputs[-1].text.partition(" at ")[0])
     assert shown[0].startswith("<IPython.core.autocall.")
     assert shown[1] == shown[0]
-
-
-def run_next(kernel, code):
-    """Run a cell behind one that failed: a kernel aborts what comes too soon."""
-    reply = kernel.run(code)
-    while reply.status == "aborted":
-        reply = kernel.run(code)
-    return reply
 
 
 @pytest.mark.fault(9)
@@ -318,7 +310,7 @@ def test_a_kernels_stop_button_ends_a_child_that_holds_the_gil(kernel, tmp_path)
     reply = kernel.wait(running)
     assert reply.ename == "KeyboardInterrupt"
     assert "collections.deque(" in "\n".join(reply.traceback)
-    run_next(kernel, "monitor.GRACE_SECONDS = grace").ok()
+    kernel.run("monitor.GRACE_SECONDS = grace").ok()
     assert kernel.children() == []
 
 
@@ -449,7 +441,7 @@ def test_the_stop_button_of_a_kernel(kernel, tmp_path):
     assert not re.search("monitor|ipc_magic/", "\n".join(reply.traceback))
     assert "was interrupted" in reply.displays[0]["text/plain"]
     assert kernel.children() == []
-    assert run_next(kernel, "%%inprocess -q\nprint('on')").ok().stdout == "on\n"
+    assert kernel.run("%%inprocess -q\nprint('on')").ok().stdout == "on\n"
 
 
 @pytest.mark.fault(16)
@@ -512,7 +504,7 @@ def test_two_presses_of_a_kernels_stop_button(kernel, tmp_path):
         assert wait_until((tmp_path / name).exists)
         kernel.interrupt()
     assert kernel.wait(running).ename == "KeyboardInterrupt"
-    run_next(kernel, "monitor.GRACE_SECONDS = grace").ok()
+    kernel.run("monitor.GRACE_SECONDS = grace").ok()
     assert kernel.children() == []
 
 

@@ -246,7 +246,7 @@ def test_a_group_in_a_kernel_is_one_error_message(kernel):
     assert text.count("KeyError: 'second'") == 1
     assert not re.search("interactiveshell|site-packages|ipc_magic", text)
     # The place that IPython has for such cases is free again.
-    free = run_next(kernel, "print(get_ipython().custom_exceptions)")
+    free = kernel.run("print(get_ipython().custom_exceptions)")
     assert free.ok().stdout == "()\n"
     plain = kernel.run("#%%inprocess\n1 / 0")
     assert plain.ename == "ZeroDivisionError"
@@ -359,14 +359,6 @@ def test_a_nested_line_gives_its_value(ipc_shell, capsys):
     assert ipc_shell.user_ns["x"] == 42
 
 
-def run_next(kernel, code):
-    """Run a cell behind one that failed: a kernel aborts what comes too soon."""
-    reply = kernel.run(code)
-    while reply.status == "aborted":
-        reply = kernel.run(code)
-    return reply
-
-
 FAILING = {
     "raise": ("1 / 0", "ZeroDivisionError"),
     "own": ("class Mine(Exception): pass\nraise Mine", "Mine"),
@@ -395,9 +387,7 @@ def test_a_kernel_goes_on_after_a_failing_cell(kernel, kind):
     assert "display_data" in kinds[: kinds.index("error")]
     assert reply.displays[-1]["text/plain"].startswith("Child ")
     assert kernel.children() == []
-    after = run_next(
-        kernel, "import ipc_magic; print(ipc_magic.last.children[0].ending)"
-    )
+    after = kernel.run("import ipc_magic; print(ipc_magic.last.children[0].ending)")
     assert after.ok().stdout.strip() not in ("", "finished")
 
 
@@ -406,7 +396,7 @@ def test_a_kernels_traceback_is_the_native_one(kernel):
     kernel.run(HELPER).ok()
     body = "a = 2\ndef more():\n    return helper(a - 2)\n\nmore()"
     here = kernel.run(f"#%%inprocess\n{body}")
-    child = run_next(kernel, f"%%inprocess\n{body}")
+    child = kernel.run(f"%%inprocess\n{body}")
     assert len(here.traceback) > 3
     assert numberless(child.traceback) == numberless(here.traceback)
     numbers = [cell_numbers(reply.traceback) for reply in (here, child)]
@@ -428,9 +418,7 @@ def numberless(lines):
 @pytest.mark.fault(1)
 def test_what_a_notebook_asks_after_an_error(kernel):
     kernel.run("%%inprocess\n{}['k']")
-    after = run_next(
-        kernel, "import sys; print(type(sys.last_value), sys.last_value.report)"
-    )
+    after = kernel.run("import sys; print(type(sys.last_value), sys.last_value.report)")
     assert "KeyError" in after.ok().stdout
     assert "raised KeyError in cell line 2" in after.stdout
 
