@@ -197,3 +197,11 @@ def plain_kernel_class() -> Any:
 def plain_terminal_class() -> Any:
     """Give the class `Terminal`, for terminals made in a special way."""
     return _load("terminal_driver").Terminal
+
+
+@pytest.fixture
+def no_collections() -> Iterator[None]:
+    """Collect no garbage: a collection in one child alone copies hundreds of pages."""
+    gc.disable()
+    yield
+    gc.enable()

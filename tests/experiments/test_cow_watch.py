@@ -26,6 +26,7 @@ from ipc_magic.results.process_memory import ProcessTree
 PAGE = mmap.PAGESIZE
 # What two runs of the same machinery may differ by, in pages.
 NOISE = 150
+pytestmark = pytest.mark.usefixtures("no_collections")
 
 
 @pytest.fixture

@@ -24,7 +24,10 @@ COUNT = 3000
 NOISE = 400  # pages that a child copies besides, in a process with a test runner in it
 # A process with threads that forks is warned of since Python 3.12: xdist has some.
 # That leaves its `__warningregistry__` among the names of the cell.
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("no_collections"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning"),
+]
 
 FORK = """
 import os

@@ -24,6 +24,7 @@ PAGE = mmap.PAGESIZE
 PAGES = 4000
 # What two runs of the same machinery may differ by, in pages.
 NOISE = 150
+pytestmark = pytest.mark.usefixtures("no_collections")
 
 
 @pytest.fixture
@@ -48,9 +49,7 @@ def memory(ipc_shell):
         (child,) = ipc_magic.last.children
         return child.memory
 
-    gc.disable()  # a collection in one child alone copies hundreds of pages
-    yield run
-    gc.enable()
+    return run
 
 
 def writing(pages):
@@ -194,6 +193,7 @@ def test_the_control_collects_no_garbage(ipc_shell, monkeypatch):
         here, thresholds = os.getpid(), gc.get_threshold()
         gc.callbacks.append(note)
         gc.set_threshold(1)
+        gc.enable()
         try:
             cell = "%%inprocess -q --save run\npass"
             with monkeypatch.context() as patches:

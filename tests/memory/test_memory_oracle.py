@@ -20,6 +20,7 @@ from ipc_magic.memory.pages import PAGE_BYTES, Pages
 from ipc_magic.memory.rungs import uffd
 
 COUNT = 1200
+pytestmark = pytest.mark.usefixtures("no_collections")
 needs_frames = pytest.mark.skipif(
     os.geteuid() != 0, reason="page frame numbers are shown to CAP_SYS_ADMIN alone"
 )

@@ -20,6 +20,7 @@ from ipc_magic.memory.rungs.pfn import Frames
 from ipc_magic.memory.tracker import Tracker
 
 BY_PAGE = [name for name in ladder.MECHANISMS if name not in {"smaps", "psutil"}]
+pytestmark = pytest.mark.usefixtures("no_collections")
 
 
 def works(name):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
 import socket
 import time
 from pathlib import Path
@@ -111,25 +114,35 @@ def test_output_is_shown_between_the_readings(run_children, shown, monkeypatch):
     monkeypatch.setattr(watch, "_READING_PAUSE", 0)
     events = []
     write = shown.write
+    printed, print_one = os.pipe()
+    os.set_blocking(printed, False)
 
     def note_text(stream, text):
         events.append("text")
         write(stream, text)
 
     def note_reading(_track):
-        events.append("reading")
-        time.sleep(0.02)
+        with contextlib.suppress(BlockingIOError):
+            while os.read(printed, 1 << 16):
+                pass
+        if select.select([printed], [], [], 1)[0]:  # text came while it was read
+            events.append("reading")
         return 0.02
 
     def body(side, orders):
         until = time.monotonic() + 0.6
         while time.monotonic() < until:
             print("text", flush=True)
+            os.write(print_one, b".")
             time.sleep(0.001)
         return done(side, orders)
 
     shown.write = note_text
-    run_children(body, number=6, orders={"meter": SlowMeter(on_read=note_reading)})
+    try:
+        run_children(body, number=6, orders={"meter": SlowMeter(on_read=note_reading)})
+    finally:
+        os.close(printed)
+        os.close(print_one)
     runs = "".join("r" if event == "reading" else "t" for event in events).split("t")
     assert max(map(len, runs)) <= 2 < sum(map(len, runs))
 
