@@ -105,7 +105,8 @@ class Watching:
             projection=projection(forked, self._options.project),
             limits=Limits(keep_free_bytes=self._options.keep_free or None),
             least_free_bytes=self._watch.least_free_bytes,
-            **resident(forked, self._control),  # type: ignore[arg-type]
+            # Its idle child may be older than what the session holds now.
+            **resident(forked, None),  # type: ignore[arg-type]
         )
 
     def _findings(self, children: Sequence[WatchedChild]) -> Iterator[Finding]:

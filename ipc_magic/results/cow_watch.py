@@ -135,7 +135,7 @@ class CowWatch(Result):
     unique_bytes: int | None = None
     """What USS said of it."""
     idle_resident_bytes: int | None = None
-    """What RSS said of the control child."""
+    """What RSS said of the control child; `None` where the statement ran here."""
     idle_unique_bytes: int | None = None
     """What USS said of it."""
 

@@ -150,10 +150,12 @@ def projection(result: CowWatch) -> str | None:
 
 def other_figures(result: CowWatch) -> str | None:
     """Say what RSS would have said, and why that is another question."""
-    if result.resident_bytes is None or result.idle_resident_bytes is None:
+    if result.resident_bytes is None:
         return None
+    idle = result.idle_resident_bytes
+    beside = "" if idle is None else f" and {size(idle)} for an idle one"
     return (
-        f"htop shows {size(result.resident_bytes)} for such a child and "
-        f"{size(result.idle_resident_bytes)} for an idle one (RSS counts shared memory "
-        f"in full); USS is {size(result.unique_bytes)}, new memory included."
+        f"htop shows {size(result.resident_bytes)} for such a child{beside} (RSS counts "
+        f"shared memory in full); USS is {size(result.unique_bytes)}, new memory "
+        "included."
     )

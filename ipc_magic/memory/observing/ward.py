@@ -51,6 +51,7 @@ class Ward:
         """How many children of the session itself were met."""
         self.arming_seconds = 0.0
         """The CPU time that meeting them took."""
+        self._most_own_bytes = -1
         self._met: set[tuple[int, int]] = set()
         self._talking: dict[int, socket.socket] = {}
         self._session = Session(session, gauge)
@@ -143,8 +144,18 @@ class Ward:
         if words.startswith(END):
             code = words[len(END) :]
             child.read_last(int(code) << 8 if code else None)
+            self._read_sums(child)
             _answer(connection, GO)
         self._hang_up(connection)
+
+    def _read_sums(self, child: Watched) -> None:
+        """Read RSS and USS of a child at its end if none before it held more alone.
+
+        The kernel sums them up page by page: many children are not held up for it.
+        """
+        if child.own_bytes > self._most_own_bytes:
+            self._most_own_bytes = child.own_bytes
+            child.read_sums()
 
     def take_stop(self, stop: Stop) -> None:
         """Read a child that waits in its exit, and let it end."""
@@ -152,6 +163,7 @@ class Ward:
         if child is not None and stop.exiting:
             self._session.look()
             child.read_last(stop.status)
+            self._read_sums(child)
         if stop.exiting:
             self._tracer.let_go(stop.pid)
         if child is not None:
@@ -205,6 +217,8 @@ class Ward:
             self._hang_up(connection)
         self._events.drop(self._listener.fileno())
         self._listener.close()
+        for child in self._living.values():
+            self._read_sums(child)
         records = self.records()
         for child in list(self._living.values()):
             if child.traced:

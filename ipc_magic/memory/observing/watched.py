@@ -13,6 +13,7 @@ from ipc_magic.memory.observing import family
 from ipc_magic.memory.observing.seen import Moment, Seen, to_record
 from ipc_magic.memory.rungs.base import Rung
 from ipc_magic.memory.rungs.exclusive import Witness
+from ipc_magic.memory.smaps import resident_and_unique_bytes
 
 _MOST_MOMENTS = 512
 _EXIT_SECONDS = 0.5  # much longer than an exit takes
@@ -170,6 +171,24 @@ class Watched:
         self.read()
         self._at_end = self._read_at != before
         self._status, self._exit_at = status, time.monotonic()
+
+    @property
+    def own_bytes(self) -> int:
+        """What it held alone at its last reading, as far as that is known."""
+        figures = self._figures
+        return (figures.copied_bytes or 0) + (figures.new_bytes or 0) if figures else 0
+
+    def read_sums(self) -> None:
+        """Read what RSS and USS say of it, beside its last reading."""
+        if self._figures is None:
+            return
+        try:
+            resident, unique = resident_and_unique_bytes(self.pid)
+        except OSError:  # it may not be read, or has just ended
+            return
+        self._figures = replace(
+            self._figures, resident_bytes=resident, unique_bytes=unique
+        )
 
     def end(self, status: int | None = None) -> None:
         """Note that it has ended."""
