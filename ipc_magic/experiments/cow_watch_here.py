@@ -18,6 +18,7 @@ from ipc_magic.experiments.cow_watch import (
     resident,
     thinned,
 )
+from ipc_magic.experiments.cow_watch_live import Live
 from ipc_magic.memory import ladder
 from ipc_magic.memory.figures import Figures
 from ipc_magic.memory.observing import family
@@ -46,7 +47,7 @@ def run(
     __tracebackhide__ = True  # IPython shows the person's frames alone
     code = cell_here.compiled(shell, cell, _INSTEAD)
     statement = cell.source.strip()
-    watching = Watching(options, statement=statement, filename=cell.filename)
+    watching = Watching(options, shell, statement=statement, filename=cell.filename)
     error = None
     with watching:
         try:
@@ -63,21 +64,34 @@ class Watching:
     """Watches what is forked in a `with` block; `result` is set at its end."""
 
     def __init__(
-        self, options: Options, *, statement: str, filename: str | None = None
+        self,
+        options: Options,
+        shell: Any = None,
+        *,
+        statement: str,
+        filename: str | None = None,
     ) -> None:
         self._options = options
         self._statement = statement
         self._mechanism = ladder.choose(options.mechanism)
         self._control, self._control_at = _control(self._mechanism)
         self._begun_at = 0.0
+        self._live = Live(shell, keep_free=options.keep_free, lines=options.live)
         self._watch = watch_forks(
-            self._mechanism, cell=filename, gauge=guards.available_bytes
+            self._mechanism,
+            cell=filename,
+            gauge=guards.available_bytes,
+            progress=self._live.asked,
         )
         self._threads_before = 0
         self.result: CowWatch | None = None
 
     def __enter__(self) -> Watching:
-        self._watch.__enter__()
+        try:
+            self._watch.__enter__()
+        except BaseException:
+            self._live.close()
+            raise
         self._threads_before = len(os.listdir("/proc/self/task"))
         self._begun_at = time.monotonic()
         return self
@@ -89,7 +103,10 @@ class Watching:
         traceback: TracebackType | None,
     ) -> None:
         seconds = time.monotonic() - self._begun_at
-        self._watch.__exit__(kind, error, traceback)
+        try:
+            self._watch.__exit__(kind, error, traceback)
+        finally:
+            self._live.close()
         children = tuple(self._child(seen) for seen in self._watch.children)
         forked = [child for child in children if child.started_by == "fork"]
         self.result = CowWatch(

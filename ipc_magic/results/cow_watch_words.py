@@ -120,6 +120,24 @@ def live(children: int, copied_bytes: int, new_bytes: int) -> str:
     return f"{who}: copied {size(copied_bytes)}, new {size(new_bytes)} so far"
 
 
+def so_far(
+    children: int, copied_bytes: int, new_bytes: int, free: int | None, keep_free: int
+) -> str | None:
+    """Say the same of children that the session's code forks, and warn."""
+    warning = little_is_free(children, copied_bytes, new_bytes, free, keep_free)
+    line = live(children, copied_bytes, new_bytes) if children else None
+    return "; ".join(filter(None, (line, warning))) or None
+
+
+def little_is_free(
+    _children: int, _copied: int, _new: int, free: int | None, keep_free: int
+) -> str | None:
+    """Warn where less is free than should be; nobody's children are stopped."""
+    if free is None or free >= keep_free:
+        return None
+    return f"less than {size(keep_free)} of memory is free (--keep-free)"
+
+
 def _is_sure(result: CowWatch) -> bool:
     """Tell whether nothing but what was copied is counted: somebody did copy it."""
     return result.exact or result.mechanism in ("uffd", "smaps")

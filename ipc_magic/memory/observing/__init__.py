@@ -35,6 +35,8 @@ the session's data or descriptors, and ends with the session. No thread watches.
     tracing.py        ptrace: stops at the exit, and signals passed on
     family.py         the descendants of the session, by /proc
     session.py        the session itself: its threads, and the memory that is free
+    progress.py       lines for the session while its children run
+    named.py          functions by name, which the observer calls
     strangers.py      children that ran no hook: started by spawn or exec
     wire.py           one line of JSON a message
 """

@@ -114,8 +114,13 @@ class Loop:
     def _answer_to(self, asked: dict[str, Any]) -> dict[str, Any]:
         if asked["ask"] == "open":
             self._close()
-            gauge = asked.get("gauge", "")
-            ward = Ward(self._session, self._events, self._tracer, gauge=gauge)
+            ward = Ward(
+                self._session,
+                self._events,
+                self._tracer,
+                gauge=asked.get("gauge", ""),
+                progress=asked.get("progress"),
+            )
             self._ward, self._sweep_at = ward, 0.0
             self._used_seconds = time.process_time()
             return {"address": ward.name, "pid": os.getpid(), "older": ward.older}

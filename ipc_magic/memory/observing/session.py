@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
+
+from ipc_magic.memory.observing import named
 
 _THREADS = 17  # num_threads among the fields behind the name, proc(5)
 
@@ -18,7 +19,9 @@ class Session:
 
     def __init__(self, pid: int, gauge: str) -> None:
         self._pid = pid
-        self._gauge = _found(gauge) if gauge else None
+        self._gauge: Callable[[], int] | None = named.found(gauge) if gauge else None
+        self.free: int | None = None
+        """The free memory as of the last look; `None` without a gauge."""
         self._least_free: int | None = None
         self._most_threads = threads(pid)
 
@@ -28,21 +31,15 @@ class Session:
         if self._gauge is None:
             return
         try:
-            free = self._gauge()
+            self.free = self._gauge()
         except OSError:  # no file can be opened now
             return
-        if self._least_free is None or free < self._least_free:
-            self._least_free = free
+        if self._least_free is None or self.free < self._least_free:
+            self._least_free = self.free
 
     def record(self) -> dict[str, Any]:
         """Return what was noted."""
         return {"least_free": self._least_free, "most_threads": self._most_threads}
-
-
-def _found(name: str) -> Callable[[], int]:
-    module, _, function = name.partition(":")
-    found: Callable[[], int] = getattr(importlib.import_module(module), function)
-    return found
 
 
 def threads(pid: int) -> int:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from ipc_magic.memory.observing import family
 from ipc_magic.memory.observing.at_exit import END
 from ipc_magic.memory.observing.forking import ASK_AT_EXIT, GO
+from ipc_magic.memory.observing.progress import Progress
 from ipc_magic.memory.observing.session import Session
 from ipc_magic.memory.observing.strangers import Strangers
 from ipc_magic.memory.observing.tracing import Stop, Tracer
@@ -39,7 +40,13 @@ class Ward:
     """Meets the children of a session from now until `close`."""
 
     def __init__(
-        self, session: int, events: EventsLike, tracer: Tracer, *, gauge: str = ""
+        self,
+        session: int,
+        events: EventsLike,
+        tracer: Tracer,
+        *,
+        gauge: str = "",
+        progress: dict[str, Any] | None = None,
     ) -> None:
         self._began_at = time.monotonic()
         self._events, self._tracer = events, tracer
@@ -55,6 +62,7 @@ class Ward:
         self._met: set[tuple[int, int]] = set()
         self._talking: dict[int, socket.socket] = {}
         self._session = Session(session, gauge)
+        self._progress = Progress(session, progress)
         self._strangers = Strangers(session, began_at=self._began_at)
         self.name = f"ipc_magic-{secrets.token_hex(16)}"
         """Of its socket, in the abstract namespace."""
@@ -153,8 +161,9 @@ class Ward:
 
         The kernel sums them up page by page: many children are not held up for it.
         """
-        if child.own_bytes > self._most_own_bytes:
-            self._most_own_bytes = child.own_bytes
+        own_bytes = sum(child.own_bytes)
+        if own_bytes > self._most_own_bytes:
+            self._most_own_bytes = own_bytes
             child.read_sums()
 
     def take_stop(self, stop: Stop) -> None:
@@ -202,6 +211,9 @@ class Ward:
             between()
         self._strangers.forget(self._met)
         self._strangers.look(self._met)
+        children = [child.own_bytes for child in self._all]
+        copied, new = (sum(column) for column in zip((0, 0), *children, strict=True))
+        self._progress.tell(len(children), copied, new, self._session.free)
 
     def records(self) -> list[dict[str, Any]]:
         """Return what is known of all by now."""
@@ -217,6 +229,7 @@ class Ward:
             self._hang_up(connection)
         self._events.drop(self._listener.fileno())
         self._listener.close()
+        self._progress.close()
         for child in self._living.values():
             self._read_sums(child)
         records = self.records()

@@ -7,8 +7,9 @@ from types import TracebackType
 
 from ipc_magic.errors import CannotStart, IpcMagicError
 from ipc_magic.memory import ladder
-from ipc_magic.memory.observing import launch
+from ipc_magic.memory.observing import launch, named
 from ipc_magic.memory.observing.forking import Forks, Observer
+from ipc_magic.memory.observing.progress import Asked
 from ipc_magic.memory.observing.seat import Forker, take_seat
 from ipc_magic.memory.observing.seen import Seen, from_record, in_order
 
@@ -20,7 +21,8 @@ class watch_forks:  # noqa: N801 - a context manager, used as a statement
 
     `mechanism` names one, else the best that works here is taken; `cell` is the file
     name of the code whose lines are told, else those of `__main__` are; `gauge`, a
-    function of a module, tells the observer how much memory is free. Entering
+    function of a module, tells the observer how much memory is free; `progress` is
+    where it writes lines meanwhile. Entering
     raises `OptionError` for a mechanism that does not work here, `CannotStart` when
     nothing can be measured, `IpcMagicError` while another watch is open.
     """
@@ -31,6 +33,7 @@ class watch_forks:  # noqa: N801 - a context manager, used as a statement
         *,
         cell: str | None = None,
         gauge: Callable[[], int] | None = None,
+        progress: Asked | None = None,
     ) -> None:
         self.children: tuple[Seen, ...] = ()
         """In the order of their forks, after the end of the watch."""
@@ -47,9 +50,8 @@ class watch_forks:  # noqa: N801 - a context manager, used as a statement
         """Why nothing is known of the children."""
         self._forced = mechanism
         self._cell = cell
-        self._gauge = ""
-        if gauge is not None:
-            self._gauge = f"{gauge.__module__}:{gauge.__qualname__}"
+        self._gauge = named.name_of(gauge) if gauge is not None else ""
+        self._progress = progress.message() if progress is not None else None
         self._mine: Forks | None = None
         self._before: Forker | None = None
 
@@ -65,8 +67,8 @@ class watch_forks:  # noqa: N801 - a context manager, used as a statement
                 observer.start()  # it imports while we try the mechanisms
             self.mechanism = ladder.choose(self._forced)
             observer.start()
-            question = {"ask": "open", "gauge": self._gauge}
-            answer = observer.ask(question, _PATIENCE_SECONDS)
+            question = {"gauge": self._gauge, "progress": self._progress}
+            answer = observer.ask({"ask": "open", **question}, _PATIENCE_SECONDS)
         except OSError as error:
             raise CannotStart(
                 f"no child can be watched ({error}); nothing has run. Run again."

@@ -173,10 +173,12 @@ class Watched:
         self._status, self._exit_at = status, time.monotonic()
 
     @property
-    def own_bytes(self) -> int:
-        """What it held alone at its last reading, as far as that is known."""
+    def own_bytes(self) -> tuple[int, int]:
+        """What it had copied, and what was new, at its last reading; 0 if unknown."""
         figures = self._figures
-        return (figures.copied_bytes or 0) + (figures.new_bytes or 0) if figures else 0
+        if figures is None:
+            return 0, 0
+        return figures.copied_bytes or 0, figures.new_bytes or 0
 
     def read_sums(self) -> None:
         """Read what RSS and USS say of it, beside its last reading."""

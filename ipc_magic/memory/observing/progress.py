@@ -1,0 +1,67 @@
+"""Tells the session how it goes, in lines that it need not wait for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ipc_magic.memory.observing import named
+
+Words = Callable[..., "str | None"]
+"""What makes a line of how many children there are, how many bytes they have copied,
+how much of them is new, and how much memory is free; `None`: no line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Where the lines go, and what they say."""
+
+    descriptor: int
+    """Of the session, for writing."""
+    words: Words
+    """A function of a module."""
+    keep_free: int
+    """What it is given besides: how many bytes should stay free."""
+
+    def message(self) -> dict[str, Any]:
+        """Return it as what JSON can hold."""
+        return {**vars(self), "words": named.name_of(self.words)}
+
+
+class Progress:
+    """Writes a line whenever it is another than the one before."""
+
+    def __init__(self, session: int, asked: dict[str, Any] | None) -> None:
+        self._file, self._last = -1, None
+        if asked is None:
+            return
+        self._words: Words = named.found(asked["words"])
+        self._keep_free: int = asked["keep_free"]
+        path = f"/proc/{session}/fd/{asked['descriptor']}"
+        try:
+            # The session's terminal must not become ours.
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            self._file = os.open(path, flags)
+        except OSError:
+            pass  # another mount namespace, a strict kernel: nothing is told
+
+    def tell(self, children: int, copied: int, new: int, free: int | None) -> None:
+        """Write a line, if there is a new one and room for it."""
+        if self._file < 0:
+            return
+        line = self._words(children, copied, new, free, self._keep_free)
+        if line is None or line == self._last:
+            return
+        self._last = line
+        try:
+            os.write(self._file, f"{line}\n".encode())
+        except OSError:
+            pass  # nobody reads, or not now: the next line says more
+
+    def close(self) -> None:
+        """Write no more; doing it twice does no harm."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
