@@ -198,13 +198,13 @@ def _added(memory: Memory) -> int:
 def resident(
     children: Sequence[WatchedChild], control: Memory | None
 ) -> dict[str, int | None]:
-    """Return what RSS and USS said of the largest child and of the idle one."""
+    """Return what RSS and USS said of the child that copied most, and the idle one."""
     known = [
         child.memory
         for child in children
         if child.memory is not None and child.memory.resident_bytes is not None
     ]
-    largest = max(known, key=lambda memory: memory.resident_bytes or 0, default=None)
+    largest = max(known, key=_added, default=None)
     return {
         "resident_bytes": largest.resident_bytes if largest else None,
         "unique_bytes": largest.unique_bytes if largest else None,

@@ -131,7 +131,7 @@ class CowWatch(Result):
     least_free_bytes: int | None = None
     """The least free memory that was seen while the statement ran in the session."""
     resident_bytes: int | None = None
-    """What RSS said of the largest child at its last reading."""
+    """What RSS said at its last reading of the child that held most alone."""
     unique_bytes: int | None = None
     """What USS said of it."""
     idle_resident_bytes: int | None = None

@@ -35,15 +35,18 @@ def document(result: CowWatch, level: Level) -> Document:
         return Document(headline=result.headline)
     if level == "full":
         return _document(result, len(result.children), full=True)
-    # Rather fewer rows than no table.
-    for shown in range(SHOWN, _FEWEST - 1, -1):
-        whole = _document(result, shown, full=False)
-        if len(lines(whole)) <= LINES:
-            return whole
-    return fit(_document(result, _FEWEST, full=False), more=_MORE)
+    # Rather fewer rows, and no word of other figures, than no table.
+    for explained in (True, False):
+        for shown in range(SHOWN, _FEWEST - 1, -1):
+            whole = _document(result, shown, explained=explained)
+            if len(lines(whole)) <= LINES:
+                return whole
+    return fit(_document(result, _FEWEST), more=_MORE)
 
 
-def _document(result: CowWatch, shown: int, *, full: bool) -> Document:
+def _document(
+    result: CowWatch, shown: int, *, full: bool = False, explained: bool = True
+) -> Document:
     blocks: list[Block] = []
     for said in (words.projection(result), words.too_little_free(result)):
         if said is not None:
@@ -52,7 +55,7 @@ def _document(result: CowWatch, shown: int, *, full: bool) -> Document:
         blocks.append(children(result, shown))
     if full:
         blocks += [timeline(child) for child in result.children if child.timeline]
-    if (said := words.other_figures(result)) is not None:
+    if explained and (said := words.other_figures(result)) is not None:
         blocks.append(Note(said))
     blocks += [
         Note(one.message if full else shorten(one.message, _FINDING))

@@ -173,7 +173,7 @@ def other_figures(result: CowWatch) -> str | None:
     idle = result.idle_resident_bytes
     beside = "" if idle is None else f" and {size(idle)} for an idle one"
     return (
-        f"htop shows {size(result.resident_bytes)} for such a child{beside} (RSS counts "
-        f"shared memory in full); USS is {size(result.unique_bytes)}, new memory "
-        "included."
+        f"htop shows {size(result.resident_bytes)} for such a child{beside} "
+        "(RSS counts shared memory in full); "
+        f"USS is {size(result.unique_bytes)}, new memory included."
     )

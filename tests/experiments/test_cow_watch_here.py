@@ -404,6 +404,35 @@ def test_little_free_memory_is_told_of_and_nobody_stopped(watch, blobs, ipc_shel
     assert "less than --keep-free" not in str(watch(FORK, options="--keep-free 1KiB"))
 
 
+SUMS = """
+import json, os, psutil
+sums = []
+for pages in (10, 2000, 20):
+    read, write = os.pipe()
+    if not (pid := os.fork()):
+        for blob in blobs[:pages]:
+            pass
+        memory = psutil.Process().memory_full_info()
+        os.write(write, json.dumps([memory.rss, memory.uss]).encode())
+        os._exit(0)
+    sums.append(json.loads(os.read(read, 1000)))
+    os.waitpid(pid, 0)
+    os.close(read)
+    os.close(write)
+"""
+
+
+def test_rss_and_uss_are_those_of_the_child_that_copied_most(watch, blobs, ipc_shell):
+    result = watch(SUMS)
+    resident, unique = ipc_shell.user_ns["sums"][1]
+    assert resident <= result.resident_bytes < 1.05 * resident
+    assert unique <= result.unique_bytes < unique + NOISE * PAGE
+    copied = [child.memory.copied_bytes for child in result.children]
+    assert result.unique_bytes > copied[1] == max(copied)
+    assert "htop shows" in (shown := str(result))
+    assert "an idle one" not in shown, "it may be older than what the session holds"
+
+
 def reading_child(blobs):
     if not (pid := os.fork()):
         for blob in blobs:
@@ -493,7 +522,7 @@ _, status = os.waitpid(pid, 0)
 def test_an_interrupted_cell_in_a_kernel_reports_what_was_seen(kernel):
     kernel.run("words = [str(i) for i in range(100_000)]").ok()
     kernel.run("%cow_watch -q -n 0 pass").ok()  # the observer is there from now on
-    reply = kernel.run(f"%%cow_watch{IN_A_KERNEL}", interrupt_after=1.5)
+    reply = kernel.run(f"%%cow_watch --no-live{IN_A_KERNEL}", interrupt_after=1.5)
     kernel.run("os.kill(pid, 9); os.waitpid(pid, 0)").ok()
     assert (reply.status, reply.ename) == ("error", "KeyboardInterrupt")
     (shown,) = reply.displays
@@ -504,6 +533,68 @@ def test_an_interrupted_cell_in_a_kernel_reports_what_was_seen(kernel):
     assert "cow_watch_here.py" not in traceback
     reply = kernel.run("len(words)").ok()
     assert reply.results[0]["text/plain"] == "100000"
+
+
+SLOWLY = """
+if not (pid := os.fork()):
+    for i, word in enumerate(words):
+        if i % 25_000 == 0:
+            time.sleep(0.5)
+    os._exit(0)
+os.waitpid(pid, 0)"""
+STATE = """
+links = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+print(threading.active_count(), sum("pipe:" in link for link in links))"""
+
+
+def test_a_notebook_shows_what_was_copied_so_far(kernel):
+    kernel.run(
+        "import os, threading, time; words = [str(i) for i in range(100_000)]"
+    ).ok()
+    kernel.run("%cow_watch -q -n 0 pass").ok()  # the observer is there from now on
+    before = kernel.run(STATE).ok().stdout
+    reply = kernel.run(f"%%cow_watch --keep-free 90000GiB{SLOWLY}").ok()
+    assert kernel.run(STATE).ok().stdout == before
+    lines = live_lines(reply)
+    sizes = [found[1] for line in lines if (found := SO_FAR.fullmatch(line))]
+    assert len(set(sizes)) >= 3
+    assert lines[-1] == ""
+    assert reply.results[0]["text/plain"].strip().startswith("1 child copied")
+    reply = kernel.run(f"%%cow_watch --no-live{SLOWLY}").ok()
+    assert live_lines(reply) == []
+
+
+def live_lines(reply):
+    """Return the texts of the one display that is updated."""
+    shown = [
+        message["content"]
+        for message in reply.messages
+        if message["msg_type"] in ("display_data", "update_display_data")
+        and "display_id" in message["content"]["transient"]
+    ]
+    assert len({content["transient"]["display_id"] for content in shown}) <= 1
+    return [content["data"]["text/plain"] for content in shown]
+
+
+SO_FAR = re.compile(
+    r"1 child: copied (.*), new .* so far; "
+    r"less than .* of memory is free \(--keep-free\)"
+)
+
+
+def test_a_terminal_is_told_at_once_that_little_is_free(terminal):
+    terminal.run("words = [str(i) for i in range(100_000)]; import os, time")
+    shown = terminal.run(
+        "%%cow_watch --keep-free 90000GiB\n"
+        "if not (pid := os.fork()):\n"
+        "    time.sleep(1)\n"
+        "    os._exit(0)\n"
+        "_ = os.waitpid(pid, 0)\n"
+        "print('the end of the cell')"
+    )
+    warning, _, report = shown.partition("the end of the cell")
+    assert "of memory is free (--keep-free)" in warning
+    assert "1 child copied" in report
 
 
 def test_a_cell_in_a_terminal(terminal):

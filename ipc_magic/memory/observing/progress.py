@@ -34,7 +34,7 @@ class Progress:
     """Writes a line whenever it is another than the one before."""
 
     def __init__(self, session: int, asked: dict[str, Any] | None) -> None:
-        self._file, self._last = -1, None
+        self._file, self._last = -1, ""
         if asked is None:
             return
         self._words: Words = named.found(asked["words"])

@@ -126,3 +126,54 @@ def test_a_grandchild_asks_for_itself(run_watched):
     assert parent.copied_bytes // PAGE_BYTES < NOISE
     assert 0 <= below.copied_bytes // PAGE_BYTES - 1000 < NOISE
     assert (parent.exit_code, below.exit_code) == (3, 3)
+
+
+# As `strace -f` or a debugger does: it traces the session and whoever comes from it.
+TRACED_ALREADY = """
+    import ctypes, mmap, os, signal, time
+    session, (read, write_end) = os.getpid(), os.pipe()
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    if not (tracer := os.fork()):
+        assert ptrace(0x4206, session, None, 0x2 | 0x4 | 0x8) == 0  # SEIZE
+        os.write(write_end, b".")
+        while True:
+            try:
+                pid, status = os.waitpid(-1, 0x40000000)
+            except ChildProcessError:
+                os._exit(0)
+            if os.WIFSTOPPED(status):
+                event, number = status >> 16, os.WSTOPSIG(status)
+                ptrace(7, pid, None, 0 if event else number)  # CONT
+    os.read(read, 1)
+    known = mmap.mmap(-1, 1000 * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE)
+    known.madvise(mmap.MADV_NOHUGEPAGE)
+    def write(first, last):
+        for page in range(first, last):
+            known[page * mmap.PAGESIZE] = 1
+    write(0, 1000)
+    # watched
+    out["pids"] = []
+    if not (pid := os.fork()):
+        write(0, 1000)
+        os._exit(5)
+    out["pids"].append([pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])])
+    if not (pid := os.fork()):
+        write(0, 500)
+        time.sleep(1.5)
+        write(500, 1000)
+        os.kill(os.getpid(), signal.SIGKILL)
+    out["pids"].append([pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])])
+"""
+
+
+def test_children_that_are_traced_already_keep_their_tracer(run_watched):
+    found = run_watched(TRACED_ALREADY)
+    (ended, code), (killed, signal) = found.out["pids"]
+    assert (code, signal) == (5, -9)
+    for pid, known in ((ended, 1000), (killed, 500)):
+        child = found.by_pid(pid)
+        assert "could not be traced" in child.fault
+        assert 0 <= child.copied_bytes // PAGE_BYTES - known < NOISE
+    assert found.by_pid(ended).last_seen_seconds is None
+    assert found.by_pid(killed).last_seen_seconds < 1.6
