@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ipc_magic.memory.figures import Figures
+from ipc_magic.memory.figures import Figures, total
 from ipc_magic.memory.track import Track
 from ipc_magic.memory.tracker import Tracker
 from ipc_magic.process import fork, guards, interrupts, parent_only
@@ -100,8 +100,8 @@ class Measured:
         known = [t.figures for t in tracks if isinstance(t, Track) and t.figures]
         return live(
             len(known),
-            sum(figures.copied_bytes or 0 for figures in known),
-            sum(figures.new_bytes or 0 for figures in known),
+            total(figures.copied_bytes for figures in known),
+            total(figures.new_bytes for figures in known),
         )
 
     def findings(self, watches: Iterable[Watch]) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -41,3 +42,9 @@ class Figures:
     """Memory that it maps, shared with whom ever (RSS); where asked for."""
     witness_seconds: float | None = None
     """How long before the child was met its witness was forked."""
+
+
+def total(amounts: Iterable[int | None]) -> int | None:
+    """Return the sum of what several processes hold, `None` if one is not known."""
+    known = list(amounts)
+    return None if None in known else sum(filter(None, known))

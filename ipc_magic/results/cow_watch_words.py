@@ -114,14 +114,18 @@ def too_little_free(result: CowWatch) -> str | None:
     )
 
 
-def live(children: int, copied_bytes: int, new_bytes: int) -> str:
+def live(children: int, copied_bytes: int | None, new_bytes: int | None) -> str:
     """Say in a line what children have copied while they run."""
     who = plural(children, "child", "children")
     return f"{who}: copied {size(copied_bytes)}, new {size(new_bytes)} so far"
 
 
 def so_far(
-    children: int, copied_bytes: int, new_bytes: int, free: int | None, keep_free: int
+    children: int,
+    copied_bytes: int | None,
+    new_bytes: int | None,
+    free: int | None,
+    keep_free: int,
 ) -> str | None:
     """Say the same of children that the session's code forks, and warn."""
     warning = little_is_free(children, copied_bytes, new_bytes, free, keep_free)
@@ -130,7 +134,11 @@ def so_far(
 
 
 def little_is_free(
-    _children: int, _copied: int, _new: int, free: int | None, keep_free: int
+    _children: int,
+    _copied: int | None,
+    _new: int | None,
+    free: int | None,
+    keep_free: int,
 ) -> str | None:
     """Warn where less is free than should be; nobody's children are stopped."""
     if free is None or free >= keep_free:

@@ -10,8 +10,9 @@ from typing import Any
 from ipc_magic.memory.observing import named
 
 Words = Callable[..., "str | None"]
-"""What makes a line of how many children there are, how many bytes they have copied,
-how much of them is new, and how much memory is free; `None`: no line."""
+"""What makes a line of the number of children, how many bytes they have copied, how
+many are new, and how many are free, `None` where not known, and how many should stay
+free. `None`: there is no line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,9 @@ class Progress:
         except OSError:
             pass  # another mount namespace, a strict kernel: nothing is told
 
-    def tell(self, children: int, copied: int, new: int, free: int | None) -> None:
+    def tell(
+        self, children: int, copied: int | None, new: int | None, free: int | None
+    ) -> None:
         """Write a line, if there is a new one and room for it."""
         if self._file < 0:
             return

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ipc_magic.memory.figures import total
 from ipc_magic.memory.observing import family
 from ipc_magic.memory.observing.at_exit import END
 from ipc_magic.memory.observing.forking import ASK_AT_EXIT, GO
@@ -161,7 +162,7 @@ class Ward:
 
         The kernel sums them up page by page: many children are not held up for it.
         """
-        own_bytes = sum(child.own_bytes)
+        own_bytes = sum(known or 0 for known in child.own_bytes)
         if own_bytes > self._most_own_bytes:
             self._most_own_bytes = own_bytes
             child.read_sums()
@@ -211,9 +212,12 @@ class Ward:
             between()
         self._strangers.forget(self._met)
         self._strangers.look(self._met)
-        children = [child.own_bytes for child in self._all]
-        copied, new = (sum(column) for column in zip((0, 0), *children, strict=True))
-        self._progress.tell(len(children), copied, new, self._session.free)
+        self._tell()
+
+    def _tell(self) -> None:
+        own = [child.own_bytes for child in self._all]
+        copied, new = total(copied for copied, _ in own), total(new for _, new in own)
+        self._progress.tell(len(own), copied, new, self._session.free)
 
     def records(self) -> list[dict[str, Any]]:
         """Return what is known of all by now."""

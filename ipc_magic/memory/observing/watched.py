@@ -173,12 +173,12 @@ class Watched:
         self._status, self._exit_at = status, time.monotonic()
 
     @property
-    def own_bytes(self) -> tuple[int, int]:
-        """What it had copied, and what was new, at its last reading; 0 if unknown."""
+    def own_bytes(self) -> tuple[int | None, int | None]:
+        """What it had copied, and what was new, at its last reading, where known."""
         figures = self._figures
-        if figures is None:
+        if figures is None or self._executed:
             return 0, 0
-        return figures.copied_bytes or 0, figures.new_bytes or 0
+        return figures.copied_bytes, figures.new_bytes
 
     def read_sums(self) -> None:
         """Read what RSS and USS say of it, beside its last reading."""

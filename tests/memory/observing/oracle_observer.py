@@ -1,9 +1,9 @@
 """The observer, with a frame oracle beside each mechanism: see conftest.py.
 
 The oracle is begun and read while the child waits, at the same moments. Its figures
-go along in fields that no mechanism of pages fills here: `unique_bytes` is what it
-says is copied, `transport_copied_bytes` what the mechanism says and cannot be, or
-misses. A page that the parent rewrote first may be written and keep its frame: then
+go along in fields that no mechanism of pages fills here, and RSS and USS are not read:
+`unique_bytes` is what it says is copied, `transport_copied_bytes` what the mechanism
+says and cannot be, or misses. A page that the parent rewrote first may be written and keep its frame: then
 nobody else has it.
 """
 
@@ -16,6 +16,7 @@ from ipc_magic.memory import ladder, pagemap
 from ipc_magic.memory.figures import Figures
 from ipc_magic.memory.maps import private_ranges
 from ipc_magic.memory.observing import loop
+from ipc_magic.memory.observing.watched import Watched
 from ipc_magic.memory.pages import Pages
 from ipc_magic.memory.rungs.base import PageRung, Rung
 from ipc_magic.memory.rungs.pfn import Frames
@@ -64,4 +65,5 @@ def make(mechanism: str, pid: int, descriptor: int = -1, *more: Any) -> Rung:
 
 def serve(control: int, session: int) -> None:
     ladder.make = make
+    Watched.read_sums = lambda _child: None
     loop.serve(control, session)
