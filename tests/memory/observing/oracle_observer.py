@@ -3,8 +3,8 @@
 The oracle is begun and read while the child waits, at the same moments. Its figures
 go along in fields that no mechanism of pages fills here, and RSS and USS are not read:
 `unique_bytes` is what it says is copied, `transport_copied_bytes` what the mechanism
-says and cannot be, or misses. A page that the parent rewrote first may be written and keep its frame: then
-nobody else has it.
+says and cannot be, or misses. A page that the parent rewrote first may be written and
+keep its frame: then nobody else has it.
 """
 
 from __future__ import annotations
