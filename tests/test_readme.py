@@ -47,7 +47,7 @@ _WATCHED = (
     (r"\d+ at once.*? = .*? This machine has [\d.]+ GiB\.(?: They.*? fit\.)?", "SUM"),
     (rf"\d+ (?:\d+|PID) {_SIZE} {_SIZE} {_SIZE} [·▁-█░]+", "CHILD"),
     (r"copied (?:of all|over [\d.]+ m?s)", "PICTURE"),
-    (rf"htop shows {_SIZE} for such a child and {_SIZE} for", "HTOP"),
+    (rf"htop shows {_SIZE} for such a child(?: and {_SIZE} for)?", "HTOP"),
     (rf"USS is {_SIZE}", "USS"),
 )
 # What differs between runs, machines and versions of IPython, and its stand-in.
