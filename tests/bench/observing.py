@@ -14,7 +14,7 @@ from ipc_magic.memory.observing.watch import watch_forks
 from tests.bench.sides import interleaved, show
 
 FORKS, COMPUTE_SECONDS = 200, 0.05
-CHILDREN, CHILD_MIB, BUSY_SECONDS = 8, 512, 20.0
+CHILDREN, CHILD_MIB, BUSY_SECONDS = 8, 512, 36.0
 
 
 def _wait(pid: int) -> float:

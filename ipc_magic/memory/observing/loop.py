@@ -16,7 +16,7 @@ from ipc_magic.memory.observing import wire
 from ipc_magic.memory.observing.tracing import Tracer
 from ipc_magic.memory.observing.ward import Ward
 
-_REST = 33
+_REST = 45
 """The next sweep is not earlier than that many times what all took since the last."""
 _LEAST_PAUSE_SECONDS = 0.2
 _LATE_SECONDS = 0.5
