@@ -168,10 +168,13 @@ class Track:
         self.fault = self.fault or (ENDED if ended else error.strerror or str(error))
 
     def read(self) -> float:
-        """Take a reading, unless the last one was taken; return the seconds it took."""
+        """Take a reading, unless the last one was taken.
+
+        Returns the seconds of CPU time that it took, however long others ran meanwhile.
+        """
         if self._rung is None or self.done:
             return 0.0
-        begin = time.monotonic()
+        begin, used = time.monotonic(), time.thread_time()
         try:
             self.figures = self._complete(self._rung.read())
         except OSError as error:  # mostly ESRCH: it has ended, or executes another file
@@ -180,7 +183,7 @@ class Track:
             self.read_at = begin
             self.readings += 1
             self.timeline.append((begin - self._begun_at, self.figures))
-        return time.monotonic() - begin
+        return time.thread_time() - used
 
     def _add_sums(self) -> None:
         if not self._sums or self.figures is None:

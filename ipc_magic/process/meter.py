@@ -53,7 +53,7 @@ class ChildMeter(Protocol):
         """Let the child go on that waits for others."""
 
     def read(self) -> float:
-        """Take a reading while it runs; return the seconds that took."""
+        """Take a reading while it runs; return the seconds of CPU time that took."""
 
     def close(self) -> None:
         """Let go of everything."""

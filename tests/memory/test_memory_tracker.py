@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import struct
+import time
 
 import pytest
 
@@ -17,6 +18,7 @@ from ipc_magic.memory.handshake import Handshake
 from ipc_magic.memory.pages import PAGE_BYTES, Pages
 from ipc_magic.memory.rungs.exclusive import Exclusive
 from ipc_magic.memory.rungs.pfn import Frames
+from ipc_magic.memory.rungs.uffd import Uffd
 from ipc_magic.memory.tracker import Tracker
 
 BY_PAGE = [name for name in ladder.MECHANISMS if name not in {"smaps", "psutil"}]
@@ -403,3 +405,20 @@ def test_the_parent_keeps_nothing_open():
         assert all(map(closes_on_exec, held))
         track.close()
     assert held == released
+
+
+@pytest.mark.parametrize("mechanism", ["uffd"])
+def test_a_reading_takes_what_it_computes(mechanism, tracked, monkeypatch):
+    read, took = Uffd.read, []
+
+    def held_up(rung):
+        time.sleep(0.2)
+        return read(rung)
+
+    def read_once(track, _pid):
+        with monkeypatch.context() as patches:
+            patches.setattr(Uffd, "read", held_up)
+            took.append(track.read())
+
+    tracked(lambda: None, mechanism, at_rest=read_once)
+    assert 0 < max(took) < 0.1, "what it waited is none of it"
