@@ -125,7 +125,7 @@ def test_output_is_shown_between_the_readings(run_children, shown, monkeypatch):
         with contextlib.suppress(BlockingIOError):
             while os.read(printed, 1 << 16):
                 pass
-        if select.select([printed], [], [], 1)[0]:  # text came while it was read
+        if select.select([printed], [], [], 0.1)[0]:  # text came while it was read
             events.append("reading")
         return 0.02
 
