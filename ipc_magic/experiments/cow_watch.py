@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from ipc_magic.experiments import inprocess, inprocess_run
 from ipc_magic.experiments.fronts import ScriptFront
@@ -115,7 +115,7 @@ def _watched(
         projection=projection(children, options.project),
         runs=report.children,
         limits=report.limits,
-        **resident(children, control),
+        **sums(children, control),
     )
     if error is not None:
         vars(error)["report"] = result
@@ -195,10 +195,17 @@ def _added(memory: Memory) -> int:
     return (memory.copied_bytes or 0) + (memory.new_bytes or 0)
 
 
-def resident(
-    children: Sequence[WatchedChild], control: Memory | None
-) -> dict[str, int | None]:
-    """Return what RSS and USS said of the child that copied most, and the idle one."""
+class Sums(TypedDict):
+    """What RSS and USS said: the fields of a `CowWatch`."""
+
+    resident_bytes: int | None
+    unique_bytes: int | None
+    idle_resident_bytes: int | None
+    idle_unique_bytes: int | None
+
+
+def sums(children: Sequence[WatchedChild], control: Memory | None) -> Sums:
+    """Return them of the child that held most alone, and of the idle one."""
     known = [
         child.memory
         for child in children

@@ -15,7 +15,7 @@ from ipc_magic.experiments.cow_watch import (
     Options,
     all_exact,
     projection,
-    resident,
+    sums,
     thinned,
 )
 from ipc_magic.experiments.cow_watch_live import Live
@@ -123,7 +123,7 @@ class Watching:
             limits=Limits(keep_free_bytes=self._options.keep_free or None),
             least_free_bytes=self._watch.least_free_bytes,
             # Its idle child may be older than what the session holds now.
-            **resident(forked, None),  # type: ignore[arg-type]
+            **sums(forked, None),
         )
 
     def _findings(self, children: Sequence[WatchedChild]) -> Iterator[Finding]:

@@ -92,7 +92,7 @@ def test_the_peak_is_seen_though_it_is_given_up(watch, monkeypatch, tmp_path):
 
     def note(track):
         took = read(track)
-        if track.figures.new_bytes > 50 << 20:
+        if track.figures.new_bytes >= 60 << 20:  # what is written, at the least
             seen.touch()
         return took
 
@@ -102,7 +102,7 @@ def test_the_peak_is_seen_though_it_is_given_up(watch, monkeypatch, tmp_path):
     result = watch(f"%%cow_watch -n 1 -t 60\n{code}")
     (child,) = result.children
     assert child.memory.new_bytes < 10 << 20
-    assert max(point.new_bytes for point in child.timeline) > 50 << 20
+    assert max(point.new_bytes for point in child.timeline) >= 60 << 20
 
 
 def test_one_that_runs_into_the_time_limit_ends_it_alone(ipc_shell):

@@ -539,7 +539,7 @@ SLOWLY = """
 if not (pid := os.fork()):
     for i, word in enumerate(words):
         if i % 25_000 == 0:
-            time.sleep(0.5)
+            time.sleep(0.5)  # longer than the observer rests between two readings
     os._exit(0)
 os.waitpid(pid, 0)"""
 STATE = """
@@ -587,7 +587,7 @@ def test_a_terminal_is_told_at_once_that_little_is_free(terminal):
     shown = terminal.run(
         "%%cow_watch --keep-free 90000GiB\n"
         "if not (pid := os.fork()):\n"
-        "    time.sleep(1)\n"
+        "    time.sleep(1)  # the observer looks how much is free before it ends\n"
         "    os._exit(0)\n"
         "_ = os.waitpid(pid, 0)\n"
         "print('the end of the cell')"

@@ -412,7 +412,7 @@ def test_a_reading_takes_what_it_computes(mechanism, tracked, monkeypatch):
     read, took = Uffd.read, []
 
     def held_up(rung):
-        time.sleep(0.2)
+        time.sleep(0.2)  # as when the machine has no time for it
         return read(rung)
 
     def read_once(track, _pid):

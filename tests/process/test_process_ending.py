@@ -39,8 +39,8 @@ Current thread 0x00007fa1b6677b80 (most recent call first):
   File "/site/ipc_magic/process/child.py", line 70 in live
   File "/site/ipc_magic/process/fork.py", line 168 in _fork
   File "/site/ipc_magic/process/fork.py", line 143 in start
-  File "/tmp/pt/rec.py", line 15 in go
-  File "/tmp/pt/rec.py", line 20 in <module>
+  File "/some/rec.py", line 15 in go
+  File "/some/rec.py", line 20 in <module>
 
 Extension modules: wcwidth._wcwidth_c, psutil._psutil_linux (total: 2)
 """,
@@ -62,8 +62,8 @@ Current thread 0x00007f70b7476b80 (most recent call first):
   File "/site/ipc_magic/process/child.py", line 70 in live
   File "/site/ipc_magic/process/fork.py", line 168 in _fork
   File "/site/ipc_magic/process/fork.py", line 143 in start
-  File "/tmp/pt/rec.py", line 15 in go
-  File "/tmp/pt/rec.py", line 20 in <module>
+  File "/some/rec.py", line 15 in go
+  File "/some/rec.py", line 20 in <module>
 
 Extension modules: psutil._psutil_linux (total: 1)
 """,
@@ -85,8 +85,8 @@ Current thread 0x00007f11b0576b80 (most recent call first):
   File "/site/ipc_magic/process/child.py", line 70 in live
   File "/site/ipc_magic/process/fork.py", line 168 in _fork
   File "/site/ipc_magic/process/fork.py", line 143 in start
-  File "/tmp/pt/rec.py", line 15 in go
-  File "/tmp/pt/rec.py", line 20 in <module>
+  File "/some/rec.py", line 15 in go
+  File "/some/rec.py", line 20 in <module>
 
 Extension modules: psutil._psutil_linux (total: 1)
 """,
@@ -108,8 +108,8 @@ Current thread 0x00007ff20ebecb80 (most recent call first):
   File "/site/ipc_magic/process/child.py", line 70 in live
   File "/site/ipc_magic/process/fork.py", line 168 in _fork
   File "/site/ipc_magic/process/fork.py", line 143 in start
-  File "/tmp/pt/rec.py", line 15 in go
-  File "/tmp/pt/rec.py", line 20 in <module>
+  File "/some/rec.py", line 15 in go
+  File "/some/rec.py", line 20 in <module>
 
 Extension modules: psutil._psutil_linux (total: 1)
 """,
@@ -131,8 +131,8 @@ Current thread 0x00007f73e8155b80 (most recent call first):
   File "/site/ipc_magic/process/child.py", line 70 in live
   File "/site/ipc_magic/process/fork.py", line 168 in _fork
   File "/site/ipc_magic/process/fork.py", line 143 in start
-  File "/tmp/pt/rec.py", line 15 in go
-  File "/tmp/pt/rec.py", line 20 in <module>
+  File "/some/rec.py", line 15 in go
+  File "/some/rec.py", line 20 in <module>
 
 Extension modules: wcwidth._wcwidth_c, psutil._psutil_linux (total: 2)
 """,
@@ -160,8 +160,8 @@ Current thread 0x00007fa1b6677b80 (most recent call first):
   File "/site/ipc_magic/process/child.py", line 70 in live
   File "/site/ipc_magic/process/fork.py", line 168 in _fork
   File "/site/ipc_magic/process/fork.py", line 143 in start
-  File "/tmp/pt/rec.py", line 15 in go
-  File "/tmp/pt/rec.py", line 21 in <module>
+  File "/some/rec.py", line 15 in go
+  File "/some/rec.py", line 21 in <module>
 
 Extension modules: wcwidth._wcwidth_c, psutil._psutil_linux (total: 2)
 """,
@@ -187,8 +187,8 @@ Current thread 0x00007ff20ebecb80 (most recent call first):
   File "/site/ipc_magic/process/child.py", line 70 in live
   File "/site/ipc_magic/process/fork.py", line 168 in _fork
   File "/site/ipc_magic/process/fork.py", line 143 in start
-  File "/tmp/pt/rec.py", line 15 in go
-  File "/tmp/pt/rec.py", line 21 in <module>
+  File "/some/rec.py", line 15 in go
+  File "/some/rec.py", line 21 in <module>
 
 Extension modules: psutil._psutil_linux (total: 1)
 """,
@@ -208,8 +208,8 @@ Current thread 0x00007f70b7476b80 (most recent call first):
   File "/site/ipc_magic/process/child.py", line 70 in live
   File "/site/ipc_magic/process/fork.py", line 168 in _fork
   File "/site/ipc_magic/process/fork.py", line 143 in start
-  File "/tmp/pt/rec.py", line 15 in go
-  File "/tmp/pt/rec.py", line 22 in <module>
+  File "/some/rec.py", line 15 in go
+  File "/some/rec.py", line 22 in <module>
 """,
 }
 # The crash of a thread, which the dump tells first.
@@ -239,7 +239,7 @@ Thread 0x00007f5ec2d81b80 (most recent call first):
   File "/site/ipc_magic/process/fork.py", line 168 in _fork
   File "/site/ipc_magic/process/fork.py", line 143 in start
   File "<string>", line 15 in go
-  File "/tmp/pt/rec.py", line 2 in <module>
+  File "/some/rec.py", line 2 in <module>
 
 Extension modules: psutil._psutil_linux (total: 1)
 """

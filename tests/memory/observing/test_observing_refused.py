@@ -160,7 +160,7 @@ TRACED_ALREADY = """
     out["pids"].append([pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])])
     if not (pid := os.fork()):
         write(0, 500)
-        time.sleep(1.5)
+        time.sleep(1.5)  # it is read meanwhile: the last reading that it gets
         write(500, 1000)
         os.kill(os.getpid(), signal.SIGKILL)
     out["pids"].append([pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])])

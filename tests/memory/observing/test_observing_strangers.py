@@ -24,7 +24,7 @@ def test_children_that_are_started_anew(run_watched):
         piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         with subprocess.Popen([sys.executable, "-c", work], **piped) as process:
             process.stdout.read(1)
-            time.sleep(1.0)
+            time.sleep(1.0)  # it is read meanwhile: nothing stops it at its end
             process.communicate(b"go")
         out["pids"]["exec"] = process.pid
         [child.join() for child in children]
