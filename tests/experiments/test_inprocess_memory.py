@@ -108,7 +108,8 @@ def test_new_memory_is_no_copy(memory):
         f"import mmap\nnew = mmap.mmap(-1, 40 << 20, {private})\n"
         f"for page in range(0, 40 << 20, {PAGE}): new[page] = 1"
     )
-    assert 40 << 20 <= grown.new_bytes - idle.new_bytes < 42 << 20
+    # What an idle child takes anew need not be taken by this one, too.
+    assert 40 << 20 <= grown.new_bytes < (42 << 20) + idle.new_bytes
     assert grown.copied_bytes < 2 * idle.copied_bytes
 
 
