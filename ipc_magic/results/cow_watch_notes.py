@@ -43,8 +43,8 @@ def threads(number: int) -> Finding:
 def about_children(children: Sequence[WatchedChild]) -> Iterator[Finding]:
     """Tell of which children something is not known, and why."""
     # What began as another program inherited nothing: it cannot have copied more.
-    children = [child for child in children if child.started_by == "fork"]
-    alive = [child.pid for child in children if child.alive]
+    forked = [child for child in children if child.started_by == "fork"]
+    alive = [child.pid for child in forked if child.alive]
     if alive:
         yield Finding(
             code="alive",
@@ -52,7 +52,7 @@ def about_children(children: Sequence[WatchedChild]) -> Iterator[Finding]:
             "what they copy later is not counted",
             figures={"children": len(alive)},
         )
-    unread = [child for child in children if child.last_seen is not None]
+    unread = [child for child in forked if child.last_seen is not None]
     for child in unread[:_NAMED]:
         yield Finding(
             code="last_seen",

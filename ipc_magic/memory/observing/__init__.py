@@ -27,6 +27,8 @@ the session's data or descriptors, and ends with the session. No thread watches.
     forking.py        what the hooks do: before a fork, and in the child
     witnesses.py      a witness for each burst of forks, where the mechanism needs one
     at_exit.py        a child that nobody may trace asks for its last reading
+    programs.py       tells of programs that are started, and of a child that executes
+    hello.py          what children say to the observer, and what it answers
     launch.py         starts the observer, and talks to it
     observer_main.py  the program that it runs
     loop.py           its loop: it sleeps until somebody wants something
@@ -38,5 +40,6 @@ the session's data or descriptors, and ends with the session. No thread watches.
     progress.py       lines for the session while its children run
     named.py          functions by name, which the observer calls
     strangers.py      children that ran no hook: started by spawn or exec
+    own_memory.py     what such a child holds alone
     wire.py           one line of JSON a message
 """

@@ -7,6 +7,9 @@ import select
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+FORK_SERVER = "multiprocessing.forkserver"
+"""What the command line of its server says; its children have the same."""
+
 
 @dataclass(frozen=True)
 class Member:

@@ -8,28 +8,24 @@ import gc
 import json
 import os
 import socket
-import struct
 import sys
 import time
 from _thread import get_ident
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from ipc_magic.memory.observing import stack
+from ipc_magic.memory.observing import hello, programs, stack
 from ipc_magic.memory.observing.at_exit import LastWords, plan_last_words_here
 from ipc_magic.memory.observing.seat import Seat
 from ipc_magic.memory.observing.witnesses import Witnesses
 from ipc_magic.memory.userfault import Creator
 
-GO, ASK_AT_EXIT = b"g", b"x"
-"""What the observer answers to a child that may go on."""
-LEFT_OUT = b"{}"
-"""What a child says that is not to be watched, and waits for no answer."""
 _NOT_TO_BE_WATCHED = b""
 PATIENCE_SECONDS = 2.0
 _LAST_PATIENCE_SECONDS = 10.0  # a large child is read in a second or so
-_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: unix(7)
 _SET_PTRACER = 0x59616D61  # PR_SET_PTRACER of include/uapi/linux/prctl.h
 _YAMA = "/proc/sys/kernel/yama"
 
@@ -61,6 +57,9 @@ class Forks:
         self._uid = os.geteuid()
         self._pid = os.getpid()
         self._words: LastWords | None = None
+        self._programs = programs.Programs(
+            self._tell_of_program, self._line, self._ask_to_execute
+        )
         self._witnesses: Witnesses | None = None
         if observer.mechanism == "witness":
             self._witnesses = Witnesses(seat)
@@ -73,8 +72,13 @@ class Forks:
         """Whether the watch was opened here, not in a process that this comes from."""
         return self._pid == os.getpid()
 
+    def begin(self) -> None:
+        """Have programs that are started told of as well."""
+        self._programs.begin()
+
     def before(self, caller: FrameType | None) -> None:
         """Work out what the child is to say of itself, whichever thread forks it."""
+        caller = stack.beyond(caller, programs.__name__)
         if not stack.is_watched(caller):
             if stack.is_ours(caller):
                 self._told[get_ident()] = _NOT_TO_BE_WATCHED
@@ -89,12 +93,27 @@ class Forks:
             "mechanism": mechanism,
             "witness_at": witness_at,
             "how": stack.maker(caller),
-            "line": stack.line_of(caller, cell=self._cell, main=self._main),
+            "line": self._line(caller),
         }
         self._told[get_ident()] = json.dumps(told).encode()
 
+    def _line(self, caller: FrameType | None) -> int | None:
+        return stack.line_of(caller, cell=self._cell, main=self._main)
+
+    def _tell_of_program(self, program: dict[str, Any]) -> None:
+        with self._connected() as connection:
+            connection.send(json.dumps({"program": program}).encode())
+
+    def _ask_to_execute(self, what: str) -> None:
+        if self.is_of_this_process:
+            return  # nobody traces the session
+        with self._connected() as connection:
+            connection.send(json.dumps({"asks": what}).encode())
+            connection.recv(1)
+
     def close(self) -> None:
-        """End the witnesses, when the watch has ended."""
+        """End the witnesses, and follow no programs, when the watch has ended."""
+        self._programs.close()
         if self._witnesses is not None:
             self._witnesses.close()
 
@@ -124,31 +143,28 @@ class Forks:
             if collects:
                 gc.enable()
 
-    def _be_left_out_here(self) -> None:
+    @contextmanager
+    def _connected(self) -> Iterator[socket.socket]:
+        """Yield a connection to the observer, and to nobody who took its name."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
             connection.settimeout(PATIENCE_SECONDS)
             connection.connect(self._observer.address)
-            connection.send(LEFT_OUT)
+            if hello.peer(connection)[1] != self._uid:
+                raise PermissionError("the observer is not of this user")
+            yield connection
+
+    def _be_left_out_here(self) -> None:
+        with self._connected() as connection:
+            connection.send(hello.LEFT_OUT)
 
     def _be_met_here(self, told: bytes) -> None:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            connection.settimeout(PATIENCE_SECONDS)
-            connection.connect(self._observer.address)
-            credentials = connection.getsockopt(
-                socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
-            )
-            if _CREDENTIALS.unpack(credentials)[1] != self._uid:
-                return
+        with self._connected() as connection:
             if self._name_tracer is not None:
                 self._name_tracer(_SET_PTRACER, ctypes.c_ulong(self._observer.pid))
             self._introduce_here(connection, told)
-            if connection.recv(1) == ASK_AT_EXIT:
-                self._words = LastWords(connection, _LAST_PATIENCE_SECONDS)
+            if connection.recv(1) == hello.ASK_AT_EXIT:
+                self._words = LastWords(connection.dup(), _LAST_PATIENCE_SECONDS)
                 plan_last_words_here(self._words)
-        finally:
-            if self._words is None:
-                connection.close()
 
     def _introduce_here(self, connection: socket.socket, told: bytes) -> None:
         watching = -1

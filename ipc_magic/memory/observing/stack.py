@@ -29,11 +29,18 @@ def is_watched(caller: FrameType | None) -> bool:
 
 
 def is_ours(caller: FrameType | None) -> bool:
-    """Return whether this package forks, or has a library do it."""
+    """Return whether this package forks or executes, or has a library do it."""
     frame = caller
-    while frame is not None and _package(frame) in _LIBRARIES:
+    while frame is not None and _package(frame) in {*_LIBRARIES, _EXECUTES}:
         frame = frame.f_back
     return _package(frame) == _OURS
+
+
+def beyond(caller: FrameType | None, module: str) -> FrameType | None:
+    """Return the first frame that is not of this module."""
+    while caller is not None and _module(caller) == module:
+        caller = caller.f_back
+    return caller
 
 
 def maker(caller: FrameType | None) -> str:

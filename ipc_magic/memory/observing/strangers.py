@@ -8,8 +8,9 @@ from typing import Any
 
 from ipc_magic.memory.figures import Figures
 from ipc_magic.memory.observing import family
+from ipc_magic.memory.observing.family import FORK_SERVER
+from ipc_magic.memory.observing.own_memory import UNREAD, own_memory
 from ipc_magic.memory.observing.seen import Moment, Seen, to_record
-from ipc_magic.memory.observing.watched import own_memory
 
 _MOST_MOMENTS = 512
 _HELPERS = (
@@ -19,7 +20,7 @@ _HELPERS = (
     "observer_main.py",
     "guardian_main.py",
 )
-_FORK_SERVER, _SPAWNED = "multiprocessing.forkserver", "multiprocessing.spawn"
+_SPAWNED = "multiprocessing.spawn"
 _UNMET_SECONDS = 0.5
 _UNMET = (
     "it was never met: it ended or was stopped too soon, or no hook ran at its fork "
@@ -56,6 +57,21 @@ class Strangers:
             if key not in there:
                 stranger.end()
 
+    def meet(self, told: dict[str, Any], *, parent_pid: int) -> None:
+        """Take in one that the user's code has just started, and read its memory."""
+        pid, started = told["pid"], told["started"]
+        if not started:  # it has ended, and was waited for, since
+            started = max((s for p, s in self._found if p == pid), default=0)
+        if (pid, started) in self._older:
+            return
+        stranger = self._found.get((pid, started))
+        if stranger is None:
+            member = family.Member(pid, parent_pid, started)
+            stranger = Stranger(member, began_at=self._began_at)
+            self._found[pid, started] = stranger
+        stranger.learn(told)
+        stranger.read()
+
     def forget(self, met: set[tuple[int, int]]) -> None:
         """Drop those that were seen before they were met."""
         for key in met & self._found.keys():
@@ -78,6 +94,7 @@ class Stranger:
         self.life = family.Life(member.pid)
         self._member = member
         self._began_at = began_at
+        self._told: dict[str, Any] = {}
         self._first_at = time.monotonic()
         self._read_at: float | None = None
         self._command: list[str] = []
@@ -86,11 +103,20 @@ class Stranger:
         self._timeline: list[Moment] = []
         self._alive = True
 
+    def learn(self, told: dict[str, Any]) -> None:
+        """Take in what the one who started it tells."""
+        self._told = told
+        self._first_at = told["at"]
+        self._command = self._command or told["command"]
+
     def read(self) -> None:
         """Look what it executes, and what it holds alone."""
-        self._command = family.command(self._member.pid) or self._command
         parents = family.command(self._member.parent_pid)
         self._parents_command = parents or self._parents_command
+        command = family.command(self._member.pid)
+        if self._told and command == parents:
+            return  # it is about to execute what was told
+        self._command = command or self._command
         figures = own_memory(self._member.pid, self.life)
         if figures is None or self.started_by == "fork":
             return
@@ -109,7 +135,7 @@ class Stranger:
     def started_by(self) -> str:
         """What it was started by, as its command line tells."""
         words = " ".join(self._command)
-        if _FORK_SERVER in words:
+        if FORK_SERVER in words:
             return "forkserver"
         if _SPAWNED in words:
             return "spawn"
@@ -121,7 +147,8 @@ class Stranger:
         words = " ".join(self._command)
         if not self._command or any(helper in words for helper in _HELPERS):
             return False
-        if _FORK_SERVER in words:  # the server itself was executed
+        if FORK_SERVER in words and self._told.get("by") != "forkserver":
+            # The server itself was executed.
             return self._command == self._parents_command
         if self.started_by == "fork":
             return time.monotonic() - self._first_at >= _UNMET_SECONDS
@@ -133,7 +160,8 @@ class Stranger:
         last_seen = None
         if not self._alive and self._read_at is not None:
             last_seen = self._read_at - self._began_at
-        names = {"spawn": _SPAWNED, "forkserver": _FORK_SERVER, "fork": "fork"}
+        names = {"spawn": _SPAWNED, "forkserver": FORK_SERVER, "fork": "fork"}
+        fault = UNREAD if self._figures is None else None
         return {
             "forked_at": self._first_at,
             "seen": to_record(
@@ -142,13 +170,13 @@ class Stranger:
                     pid=self._member.pid,
                     parent_pid=self._member.parent_pid,
                     how=names.get(by) or _name(self._command),
-                    line=None,
+                    line=self._told.get("line"),
                     started_by=by,
                     alive=self._alive,
                     figures=self._figures,
                     last_seen_seconds=last_seen,
                     timeline=tuple(self._timeline),
-                    fault=_UNMET if by == "fork" else None,
+                    fault=_UNMET if by == "fork" else fault,
                 )
             ),
         }

@@ -34,6 +34,8 @@ class Stop:
     """Whether it ended while it was traced; it waits for nothing more."""
     status: int
     """How it ends, as wait(2) tells it; what it is stopped for, if it does not."""
+    left: bool = False
+    """Whether it is traced no more since `Tracer.leave` was asked to, and goes on."""
 
 
 class Tracer:
@@ -75,6 +77,10 @@ class Tracer:
             elif status >> 16 == _EVENT_EXIT:
                 self._leaving.discard(pid)
                 yield Stop(pid, True, False, self._exit_status(pid))
+            elif pid in self._leaving:
+                self._leaving.discard(pid)
+                self._let_run(pid, status >> 16, os.WSTOPSIG(status))
+                yield Stop(pid, False, False, status, left=True)
             else:
                 self._pass_on(pid, status >> 16, os.WSTOPSIG(status))
 
@@ -88,15 +94,18 @@ class Tracer:
     def _pass_on(self, pid: int, event: int, number: int) -> None:
         stopped = event == _EVENT_STOP
         try:
-            if pid in self._leaving:
-                self._leaving.discard(pid)
-                self._ask(_DETACH, pid, 0 if stopped else number)
-            elif not stopped:
+            if not stopped:
                 self._ask(_CONT, pid, number)
             elif number in _GROUP_STOPS:
                 self._ask(_LISTEN, pid)
             else:
                 self._ask(_CONT, pid, 0)
+        except OSError:  # killed meanwhile
+            pass
+
+    def _let_run(self, pid: int, event: int, number: int) -> None:
+        try:
+            self._ask(_DETACH, pid, 0 if event == _EVENT_STOP else number)
         except OSError:  # killed meanwhile
             pass
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import array
-import json
 import os
 import secrets
 import socket
-import struct
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from ipc_magic.memory.figures import total
-from ipc_magic.memory.observing import family
+from ipc_magic.memory.observing import family, hello
 from ipc_magic.memory.observing.at_exit import END
-from ipc_magic.memory.observing.forking import ASK_AT_EXIT, GO
 from ipc_magic.memory.observing.progress import Progress
 from ipc_magic.memory.observing.session import Session
 from ipc_magic.memory.observing.strangers import Strangers
 from ipc_magic.memory.observing.tracing import Stop, Tracer
 from ipc_magic.memory.observing.watched import Watched
 
-_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: unix(7)
-_MESSAGE_BYTES = 1 << 14
 _WAITING = 4096  # as many as the kernel lets wait
 
 
@@ -62,6 +56,7 @@ class Ward:
         self._most_own_bytes = -1
         self._met: set[tuple[int, int]] = set()
         self._talking: dict[int, socket.socket] = {}
+        self._about_to_execute: dict[int, socket.socket] = {}
         self._session = Session(session, gauge)
         self._progress = Progress(session, progress)
         self._strangers = Strangers(session, began_at=self._began_at)
@@ -105,56 +100,90 @@ class Ward:
 
     def _meet(self, connection: socket.socket) -> None:
         met_at = time.monotonic()
-        told, descriptor = _hello(connection)
-        pid, uid, _ = _CREDENTIALS.unpack(
-            connection.getsockopt(
-                socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
-            )
-        )
+        told, descriptor = hello.receive(connection)
+        pid, uid = hello.peer(connection)
         # A pid of 0 is none in our namespace.
         if told is None or not pid or uid != self._uid:
             if descriptor >= 0:
                 os.close(descriptor)
             self._hang_up(connection)
-            return
-        if not told:
+        elif "asks" in told:
+            self._let_execute(pid, told["asks"], connection)
+        elif "program" in told:
+            self._meet_program(told["program"], parent_pid=pid)
+            self._hang_up(connection)
+        elif told:
+            self._meet_fork(pid, told, descriptor, connection, met_at)
+        else:
             self._met.add((pid, family.started(pid)))
             self._hang_up(connection)
-            return
+
+    def _meet_program(self, told: dict[str, Any], *, parent_pid: int) -> None:
+        if told["ours"]:
+            self._met.add((told["pid"], told["started"]))
+        else:
+            self._strangers.meet(told, parent_pid=parent_pid)
+
+    def _meet_fork(
+        self,
+        pid: int,
+        told: dict[str, Any],
+        descriptor: int,
+        connection: socket.socket,
+        met_at: float,
+    ) -> None:
         if pid in self._living:  # somebody had that pid before
             self._end(self._living[pid])
         child = Watched(pid, told, began_at=self._began_at)
         self._all.append(child)
         self._met.add((pid, child.life.started))
         self.met_of_session += told["parent_pid"] == self._session_pid
-        try:
-            self._tracer.seize(pid)
-            child.traced = True
-        except OSError as error:
-            child.note(f"it could not be traced to its end: {error.strerror}")
+        self._trace(child)
         child.begin(descriptor, met_at)
         self._living[pid] = child
         if child.life.pidfd >= 0:
             self._events.add(child.life.pidfd, lambda: self._find_ended(child))
         if child.traced:
-            _answer(connection, GO)
+            hello.answer(connection, hello.GO)
             self._hang_up(connection)
         else:
-            _answer(connection, ASK_AT_EXIT)
+            hello.answer(connection, hello.ASK_AT_EXIT)
             self._events.drop(connection.fileno())
             self._events.add(connection.fileno(), lambda: self._hear(connection, child))
+
+    def _trace(self, child: Watched) -> None:
+        try:
+            self._tracer.seize(child.pid)
+            child.traced = True
+        except OSError as error:
+            child.note(f"it could not be traced to its end: {error.strerror}")
+
+    def _let_execute(self, pid: int, what: str, connection: socket.socket) -> None:
+        """Read a child that waits to execute, and answer when nobody traces it."""
+        child = self._living.get(pid)
+        if child is not None:
+            failed = what == hello.CANNOT_EXECUTE
+            child.note_execution(failed=failed)
+            if failed:
+                self._trace(child)
+            elif child.traced:
+                self._about_to_execute[pid] = connection
+                self._tracer.leave(pid)
+                return
+        hello.answer(connection, hello.GO)
+        self._hang_up(connection)
 
     def _hear(self, connection: socket.socket, child: Watched) -> None:
         """Take the last reading of a child that nobody may trace."""
         try:
-            words = connection.recv(_MESSAGE_BYTES)
+            words = connection.recv(hello.MOST_BYTES)
         except OSError:
             words = b""
         if words.startswith(END):
             code = words[len(END) :]
             child.read_last(int(code) << 8 if code else None)
             self._read_sums(child)
-            _answer(connection, GO)
+            hello.answer(connection, hello.GO)
         self._hang_up(connection)
 
     def _read_sums(self, child: Watched) -> None:
@@ -169,6 +198,10 @@ class Ward:
 
     def take_stop(self, stop: Stop) -> None:
         """Read a child that waits in its exit, and let it end."""
+        waiting = self._about_to_execute.pop(stop.pid, None)
+        if waiting is not None:
+            hello.answer(waiting, hello.GO)
+            self._hang_up(waiting)
         child = self._living.get(stop.pid)
         if child is not None and stop.exiting:
             self._session.look()
@@ -180,7 +213,7 @@ class Ward:
             child.traced = False
             if stop.ended:
                 self._end(child, stop.status)
-            elif child.life.pidfd < 0:
+            elif child.life.pidfd < 0 and not stop.left:
                 self._end(child)
 
     def _find_ended(self, child: Watched) -> None:
@@ -243,27 +276,3 @@ class Ward:
             self._end(child)
         self._strangers.close()
         return records
-
-
-def _hello(connection: socket.socket) -> tuple[dict[str, Any] | None, int]:
-    """Return what a child tells of itself, and its userfaultfd or -1."""
-    descriptor = -1
-    try:
-        data, more, _flags, _address = connection.recvmsg(
-            _MESSAGE_BYTES, socket.CMSG_LEN(4), socket.MSG_CMSG_CLOEXEC
-        )
-        for level, kind, content in more:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                descriptors = array.array("i")
-                descriptors.frombytes(content[: len(content) - len(content) % 4])
-                descriptor = descriptors[0]
-        return (json.loads(data) if data else None), descriptor
-    except (OSError, ValueError):
-        return None, descriptor
-
-
-def _answer(connection: socket.socket, word: bytes) -> None:
-    try:
-        connection.send(word, socket.MSG_NOSIGNAL)
-    except OSError:  # it has ended while it waited
-        pass

@@ -83,6 +83,7 @@ class watch_forks:  # noqa: N801 - a context manager, used as a statement
         )
         self._before = seat.forker
         self._mine = seat.forker = Forks(there, seat, cell=self._cell)
+        self._mine.begin()
         return self
 
     def look(self) -> tuple[Seen, ...]:

@@ -7,9 +7,10 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from ipc_magic.memory import ladder, reading
+from ipc_magic.memory import ladder
 from ipc_magic.memory.figures import Figures
 from ipc_magic.memory.observing import family
+from ipc_magic.memory.observing.own_memory import UNREAD, own_memory
 from ipc_magic.memory.observing.seen import Moment, Seen, to_record
 from ipc_magic.memory.rungs.base import Rung
 from ipc_magic.memory.rungs.exclusive import Witness
@@ -90,7 +91,7 @@ class Watched:
                 self._keep(self._complete(figures))
                 return
         if self._has_other_memory():
-            self._note_execution()
+            self._find_executed()
 
     def _complete(self, figures: Figures) -> Figures:
         """Say whether it is exact: a child's own children share what is theirs."""
@@ -151,26 +152,52 @@ class Watched:
         exit_at = self._exit_at
         return exit_at is not None and time.monotonic() - exit_at < _EXIT_SECONDS
 
-    def _note_execution(self) -> None:
+    def note_execution(self, *, failed: bool = False) -> None:
+        """Read it while it waits to execute another program, or has failed to.
+
+        Who has done nothing else began as that program, as far as anybody cares.
+        """
+        readings = self._readings
+        if failed:
+            self._executed = False
+            self.read()
+            self._readings = readings  # it may try the next folder of PATH
+        elif readings:
+            self._read_at_end()
+        else:
+            self._begin_anew()
+
+    def _find_executed(self) -> None:
         if self._readings:
-            self.note("it executed another program after its last reading")
+            if not self._at_end:
+                self.note("it executed another program after its last reading")
             self._close_rung()
             return
-        self._executed = True
-        self._figures, self._fault, self._timeline = None, None, []
+        self._begin_anew()
         self._read_other_program()
 
+    def _begin_anew(self) -> None:
+        self._executed = True
+        self._figures, self._read_at, self._fault = None, None, None
+        self._timeline, self._skipped = [], 0
+
     def _read_other_program(self) -> None:
+        if self._is_there():
+            return  # it is about to, and still what it was
+        self._close_rung()
         found = own_memory(self.pid, self.life)
         if found is not None:
             self._keep(found)
 
     def read_last(self, status: int | None) -> None:
         """Take the last reading while it waits in its exit; `status` is how it ends."""
+        self._read_at_end()
+        self._status, self._exit_at = status, time.monotonic()
+
+    def _read_at_end(self) -> None:
         before = self._read_at
         self.read()
         self._at_end = self._read_at != before
-        self._status, self._exit_at = status, time.monotonic()
 
     @property
     def own_bytes(self) -> tuple[int | None, int | None]:
@@ -203,6 +230,9 @@ class Watched:
         last_seen = None
         if not self._at_end and not self.alive and self._read_at is not None:
             last_seen = self._read_at - self._began_at
+        fault = self._fault
+        if self._executed and self._figures is None:
+            fault = UNREAD
         code = status = None
         if self._status is not None and not self.alive:
             code = os.WEXITSTATUS(self._status) if os.WIFEXITED(self._status) else None
@@ -224,7 +254,7 @@ class Watched:
                     last_seen_seconds=last_seen,
                     timeline=self._whole_timeline(),
                     arming_seconds=self._arming_seconds,
-                    fault=self._fault,
+                    fault=fault,
                 )
             ),
         }
@@ -248,27 +278,6 @@ class Watched:
         if self._maps >= 0:
             os.close(self._maps)
             self._maps = -1
-
-
-def own_memory(pid: int, life: family.Life) -> Figures | None:
-    """Return the memory of a process that inherits none from here, `None` if it ended.
-
-    A page that it shares is shared with children of its own.
-    """
-    try:
-        found = reading.read(pid)
-    except OSError:
-        return None
-    if not life.goes_on():
-        return None
-    return Figures(
-        mechanism="exclusive" if found.exact else "smaps",
-        exact=True,
-        inherited_bytes=0,
-        copied_bytes=0,
-        end_copied_bytes=0,
-        new_bytes=found.own_bytes,
-    )
 
 
 def _open_maps(pid: int) -> int:

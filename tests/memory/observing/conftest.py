@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -16,7 +16,8 @@ HERE = Path(__file__).parent
 
 # What a program is run by: its text comes from stdin, its findings go to `out`.
 RUNNER = """
-import json, os, sys, threading
+import _posixsubprocess, json, os, subprocess, sys, threading
+from multiprocessing.popen_forkserver import Popen
 from ipc_magic.memory.observing import launch
 from ipc_magic.memory.observing.seen import to_record
 from ipc_magic.memory.observing.watch import watch_forks
@@ -26,10 +27,17 @@ if oracle:
 first, cell = sys.stdin.read().split("# watched\\n")
 out = {}
 exec(compile(first, "first", "exec"))
+def _starters():
+    return (
+        *(_posixsubprocess.fork_exec, getattr(subprocess, "_fork_exec", None)),
+        *(os.posix_spawn, os.posix_spawnp, os.execv, os.execve, Popen._launch),
+    )
+_before = _starters()
 _descriptors = len(os.listdir("/proc/self/fd"))
 with watch_forks(mechanism or None, cell="cell") as watch:
     _told = len(os.listdir("/proc/self/fd"))
     exec(compile(cell, "cell", "exec"))
+out["starters"] = _starters() == _before
 out["threads"] = threading.active_count()
 out["left open"] = len(os.listdir("/proc/self/fd")) - _told
 out["opened"] = _told - _descriptors
@@ -66,14 +74,21 @@ class Found:
 def run_watched(child_env: dict[str, str]) -> Callable[..., Found]:
     """Run a program; what stands before the line `# watched` is not watched.
 
-    Any warning is an error. `oracle` has the frame oracle read beside the figures.
+    Any warning is an error. `oracle` has the frame oracle read beside the figures;
+    `by` is the command that runs it, if any.
     """
 
     def run(
-        program: str, *, oracle: bool = False, mechanism: str = "", timeout: float = 100
+        program: str,
+        *,
+        oracle: bool = False,
+        mechanism: str = "",
+        by: Sequence[str] = (),
+        timeout: float = 100,
     ) -> Found:
         done = subprocess.run(
             [
+                *by,
                 sys.executable,
                 "-W",
                 "error",
@@ -96,6 +111,7 @@ def run_watched(child_env: dict[str, str]) -> Callable[..., Found]:
         assert not done.stderr, done.stderr
         result = Found(json.loads(found), printed)
         assert result.out["fault"] is None
+        assert result.out["starters"], "what starts programs is as it was"
         assert result.out["opened"] == 1, "the connection to the observer"
         return result
 

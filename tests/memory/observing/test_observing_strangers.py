@@ -41,6 +41,68 @@ def test_children_that_are_started_anew(run_watched):
     assert len(found.children) == 3, "the helpers of multiprocessing are left out"
 
 
+def test_programs_are_listed_however_short_they_live(run_watched):
+    found = run_watched(
+        """
+        import asyncio, multiprocessing, os, subprocess
+        def run_asynchronously():
+            async def run():
+                process = await asyncio.create_subprocess_exec("true")
+                return await process.wait()
+            return asyncio.run(run())
+        def start(method):
+            process = multiprocessing.get_context(method).Process(target=os.getpid)
+            process.start()
+            process.join()
+            return process.exitcode
+        def run_in_a_child():
+            if not (pid := os.fork()):
+                os._exit(subprocess.run(["true"]).returncode)
+            return os.waitpid(pid, 0)[1]
+        # watched
+        out["codes"] = [
+            subprocess.run(["true"]).returncode,
+            subprocess.run(["true"], close_fds=False).returncode,
+            subprocess.run(["true"], preexec_fn=os.getpid).returncode,
+            os.waitpid(os.posix_spawnp("true", ["true"], os.environ), 0)[1],
+            run_asynchronously(),
+            os.spawnlp(os.P_WAIT, "true", "true"),
+            start("spawn"),
+            start("forkserver"),
+            run_in_a_child(),
+        ]
+        """
+    )
+    assert found.out["codes"] == [0] * 9
+    forked, *programs = sorted(found.children, key=lambda c: c.started_by != "fork")
+    assert [child.how for child in programs] == [
+        *["true"] * 5,
+        "os.fork",
+        "multiprocessing.spawn",
+        "multiprocessing.forkserver",
+        "true",
+    ]
+    assert [child.line for child in programs[:-1]] == list(range(2, 10))
+    assert programs[-1].parent_pid == forked.pid
+    for child in programs:
+        assert not child.copied_bytes
+        assert (child["figures"] is None) == (child.fault is not None)
+
+
+def test_programs_that_fail_to_start_fail_as_always(run_watched):
+    found = run_watched(
+        """
+        import subprocess
+        # watched
+        try:
+            subprocess.run(["/no/such/program"])
+        except FileNotFoundError as error:
+            out["error"] = str(error)
+        """
+    )
+    assert "/no/such/program" in found.out["error"]
+
+
 @pytest.mark.slow
 def test_a_child_of_c_code_is_told_as_not_met(run_watched):
     found = run_watched(
