@@ -24,7 +24,7 @@ from ipc_magic.memory.figures import Figures
 from ipc_magic.memory.observing import family
 from ipc_magic.memory.observing.seen import Seen
 from ipc_magic.memory.observing.watch import watch_forks
-from ipc_magic.process import cell_here, guards, quiesce
+from ipc_magic.process import cell_here, guards, interrupts, quiesce
 from ipc_magic.process.cell import Cell
 from ipc_magic.process.ending import signal_name
 from ipc_magic.results import cow_watch_notes
@@ -49,11 +49,16 @@ def run(
     statement = cell.source.strip()
     watching = Watching(options, shell, statement=statement, filename=cell.filename)
     error = None
-    with watching:
-        try:
-            cell_here.execute(shell, cell, code)
-        except BaseException as raised:  # noqa: BLE001 - raised behind the report
-            error = raised
+    try:
+        with watching:
+            try:
+                cell_here.execute(shell, cell, code)
+            except BaseException as raised:  # noqa: BLE001 - raised behind the report
+                error = raised
+    except KeyboardInterrupt as raised:
+        if watching.result is None:
+            raise
+        error = error or raised  # it came while the last figures were fetched
     assert watching.result is not None
     if error is not None:
         vars(error)["report"] = watching.result
@@ -103,13 +108,17 @@ class Watching:
         traceback: TracebackType | None,
     ) -> None:
         seconds = time.monotonic() - self._begun_at
-        try:
-            self._watch.__exit__(kind, error, traceback)
-        finally:
-            self._live.close()
+        with interrupts.put_off():
+            try:
+                self._watch.__exit__(kind, error, traceback)
+            finally:
+                self._live.close()
+            self.result = self._conclude(seconds)
+
+    def _conclude(self, seconds: float) -> CowWatch:
         children = tuple(self._child(seen) for seen in self._watch.children)
         forked = [child for child in children if child.started_by == "fork"]
-        self.result = CowWatch(
+        return CowWatch(
             setting=Setting.current(),
             findings=tuple(self._findings(children)),
             mechanism=self._mechanism,

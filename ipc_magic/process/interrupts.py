@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from ipc_magic.errors import CannotStart
@@ -82,6 +84,31 @@ def counted() -> Iterator[Interrupts]:
         parent_only.release(interrupts.wake)
     if interrupts.any_left():
         raise KeyboardInterrupt
+
+
+@contextmanager
+def put_off() -> Iterator[None]:
+    """Do at the end of the block what SIGINT does; a second one does it at once."""
+    handler = csignal.getsignal(signal.SIGINT)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not callable(handler) or not in_main_thread or _counting is not None:
+        yield
+        return
+    came = 0
+
+    def take(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came += 1
+        if came > 1:
+            handler(number, frame)
+
+    csignal.signal(signal.SIGINT, take)
+    try:
+        yield
+    finally:
+        csignal.signal(signal.SIGINT, handler)
+    if came == 1:
+        handler(signal.SIGINT, sys._getframe())
 
 
 def handler_for_children() -> Any:

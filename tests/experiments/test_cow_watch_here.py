@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,30 @@ def test_an_error_is_raised_as_it_is_behind_the_report(watch, blobs, ipc_shell):
     frames = [entry.name for entry in caught.traceback]
     assert frames[-1] == "<module>"
     assert caught.traceback[-1].lineno + 1 == 8  # as in the notebook
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_while_the_figures_are_fetched(times, watch, blobs, monkeypatch):
+    ask = launch.observer.ask
+
+    def interrupted(message, patience):
+        if message["ask"] == "close":
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0)  # Python runs the handler
+        return ask(message, patience)
+
+    last = ipc_magic.last
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(launch.observer, "ask", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        watch(FORK)
+    assert signal.getsignal(signal.SIGINT) is handler
+    if times == 1:
+        assert caught.value.report is ipc_magic.last
+        assert pages_copied(ipc_magic.last.children[0]) > COUNT - NOISE
+    else:
+        assert ipc_magic.last is last  # who insists does not wait for figures
 
 
 def test_await_is_refused_in_a_line(watch):
