@@ -20,7 +20,12 @@ _MORE = re.compile(r"(?m)^ +\.\.\.: ")
 class Terminal:
     """One IPython in a terminal of 80 columns. `close()` is safe at any time."""
 
-    def __init__(self, env: dict[str, str], extension: str | None = "ipc_magic"):
+    def __init__(
+        self,
+        env: dict[str, str],
+        extension: str | None = "ipc_magic",
+        kind: str = "dumb",
+    ):
         self._home = tempfile.mkdtemp(prefix="terminal-")
         arguments = ["--simple-prompt", "--colors=nocolor", "--no-banner"]
         with warnings.catch_warnings():
@@ -29,7 +34,7 @@ class Terminal:
             self.spawned: Any = pexpect.spawn(
                 sys.executable,
                 ["-m", "IPython", *arguments, "--no-confirm-exit"],
-                env={**env, "IPYTHONDIR": self._home, "TERM": "dumb"},
+                env={**env, "IPYTHONDIR": self._home, "TERM": kind},
                 cwd=self._home,
                 encoding="utf-8",
                 codec_errors="replace",

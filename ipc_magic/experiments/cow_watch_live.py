@@ -1,8 +1,9 @@
 """What is shown of watched children while the code that forks them runs here.
 
-No thread of ours shows it: the observer writes the lines. A kernel's own thread for
-output puts them into one display that updates in place. In a terminal the output of
-the code is nobody's to hold back, so that only little free memory is told there.
+No thread of ours shows it: the observer writes it. A kernel's own thread for output
+puts the lines into one display that updates in place. In a terminal the output of the
+code is nobody's to hold back, and a line between would tear it: there the title tells,
+where IPython sets it, and a warning of little free memory is a line of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class Live:
         self._line = LiveLine(shell)
         self._keep_free = keep_free
         self._pipe: tuple[int, int] | None = None
+        self._titled = False
         self._pid = os.getpid()
+        self._shell = shell
         kernel = getattr(shell, "kernel", None)
         # Of ipykernel's IOPubThread, which sends all that a cell shows.
         thread = getattr(kernel, "iopub_thread", None)
@@ -41,8 +44,12 @@ class Live:
             # The callback keeps this thread's context: the display is of this cell.
             self._loop.add_callback(self._begin_there, self._pipe[0])
             self.asked = self._of(self._pipe[1], cow_watch_words.so_far)
-        elif keep_free and (terminal := _terminal()) is not None:
-            self.asked = self._of(terminal, cow_watch_words.little_is_free)
+        elif (terminal := _terminal()) is not None:
+            self._titled = lines and _sets_title(shell)
+            if self._titled:
+                self.asked = self._of(terminal, cow_watch_words.in_title)
+            elif keep_free:
+                self.asked = self._of(terminal, cow_watch_words.warning_alone)
 
     def _of(self, descriptor: int, words: Any) -> Asked:
         return Asked(descriptor=descriptor, words=words, keep_free=self._keep_free)
@@ -56,7 +63,12 @@ class Live:
 
     def close(self) -> None:
         """Take the line away; doing it twice does no harm."""
-        if self._pipe is None or os.getpid() != self._pid:
+        if os.getpid() != self._pid:
+            return
+        if self._titled:
+            self._titled = False
+            self._shell.init_term_title()
+        if self._pipe is None:
             return
         ended = threading.Event()
         self._loop.add_callback(self._end_there, self._pipe, ended)
@@ -70,6 +82,12 @@ class Live:
             os.close(descriptor)
         self._line.show(None)
         ended.set()
+
+
+def _sets_title(shell: Any) -> bool:
+    """Return whether the shell sets the title of its terminal, and can set it anew."""
+    named = os.environ.get("TERM", "").startswith("xterm")  # as IPython looks
+    return named and hasattr(shell, "init_term_title") and shell.term_title
 
 
 def _terminal() -> int | None:

@@ -1,4 +1,4 @@
-"""Make text that others wrote safe to show: names, source lines, error messages."""
+"""Make text safe to show where it stands: names, source lines, errors, titles."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def clean(text: str) -> str:
 def clean_lines(text: str) -> list[str]:
     """Split a text into printable lines that keep their indentation."""
     return [clean(line).rstrip() for line in text.expandtabs().splitlines()]
+
+
+def in_terminal_title(text: str) -> str:
+    """Return what makes a terminal show it in its title (OSC 2 of xterm)."""
+    return f"\x1b]2;{clean(text)}\x07"
 
 
 def shorten(text: str, length: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ipc_magic.render.plain import in_terminal_title
 from ipc_magic.render.units import percent, plural, size, size_of_whole, size_sum
 from ipc_magic.results.inprocess_endings import predicate
 
@@ -127,19 +128,39 @@ def so_far(
     free: int | None,
     keep_free: int,
 ) -> str | None:
-    """Say the same of children that the session's code forks, and warn."""
-    warning = little_is_free(children, copied_bytes, new_bytes, free, keep_free)
+    """Say the same of children that the session's code forks, in a line, and warn."""
+    warning = _little_is_free(free, keep_free)
     line = live(children, copied_bytes, new_bytes) if children else None
-    return "; ".join(filter(None, (line, warning))) or None
+    said = "; ".join(filter(None, (line, warning)))
+    return f"{said}\n" if said else None
 
 
-def little_is_free(
+def in_title(
+    children: int,
+    copied_bytes: int | None,
+    new_bytes: int | None,
+    free: int | None,
+    keep_free: int,
+) -> str | None:
+    """Say it in the title of a terminal, where it tears no output, but warn below."""
+    if _little_is_free(free, keep_free) or not children:
+        return warning_alone(children, copied_bytes, new_bytes, free, keep_free)
+    return in_terminal_title(live(children, copied_bytes, new_bytes))
+
+
+def warning_alone(
     _children: int,
     _copied: int | None,
     _new: int | None,
     free: int | None,
     keep_free: int,
 ) -> str | None:
+    """Warn in a line of its own, and say nothing else."""
+    warning = _little_is_free(free, keep_free)
+    return warning and f"{warning}\n"
+
+
+def _little_is_free(free: int | None, keep_free: int) -> str | None:
     """Warn where less is free than should be; nobody's children are stopped."""
     if free is None or free >= keep_free:
         return None

@@ -622,6 +622,26 @@ def test_a_terminal_is_told_at_once_that_little_is_free(terminal):
     assert "1 child copied" in report
 
 
+TITLE = re.compile(r"\x1b\](?:0|2);(.*?)\x07")
+
+
+def test_the_title_of_a_terminal_tells_it(plain_terminal_class, child_env):
+    terminal = plain_terminal_class(child_env, kind="xterm")
+    try:
+        terminal.run("words = [str(i) for i in range(100_000)]; import os, time")
+        shown = terminal.run(f"%%cow_watch{SLOWLY}")
+        quiet = terminal.run(f"%%cow_watch --no-live{SLOWLY}")
+    finally:
+        terminal.close()
+    *told, last = TITLE.findall(shown)
+    assert len(set(told)) > 1
+    assert all(text.startswith("1 child: copied ") for text in told)
+    assert last.startswith("IPython: ")
+    report = TITLE.sub("", shown).strip()
+    assert report.startswith("1 child copied "), "nothing else was shown"
+    assert not TITLE.findall(quiet)
+
+
 def test_a_cell_in_a_terminal(terminal):
     terminal.run("words = [str(i) for i in range(300_000)]; import os")
     shown = terminal.run(

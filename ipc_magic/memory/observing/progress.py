@@ -1,4 +1,4 @@
-"""Tells the session how it goes, in lines that it need not wait for."""
+"""Tells the session how it goes, in texts that it need not wait for."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from ipc_magic.memory.observing import named
 
 Words = Callable[..., "str | None"]
-"""What makes a line of the number of children, how many bytes they have copied, how
+"""What makes a text of the number of children, how many bytes they have copied, how
 many are new, and how many are free, `None` where not known, and how many should stay
-free. `None`: there is no line."""
+free. `None`: there is nothing to tell."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """Where the lines go, and what they say."""
+    """Where the texts go, and what they say."""
 
     descriptor: int
     """Of the session, for writing."""
@@ -32,7 +32,7 @@ class Asked:
 
 
 class Progress:
-    """Writes a line whenever it is another than the one before."""
+    """Writes a text whenever it is another than the one before."""
 
     def __init__(self, session: int, asked: dict[str, Any] | None) -> None:
         self._file, self._last = -1, ""
@@ -51,17 +51,17 @@ class Progress:
     def tell(
         self, children: int, copied: int | None, new: int | None, free: int | None
     ) -> None:
-        """Write a line, if there is a new one and room for it."""
+        """Write a text, if there is a new one and room for it."""
         if self._file < 0:
             return
-        line = self._words(children, copied, new, free, self._keep_free)
-        if line is None or line == self._last:
+        text = self._words(children, copied, new, free, self._keep_free)
+        if text is None or text == self._last:
             return
-        self._last = line
+        self._last = text
         try:
-            os.write(self._file, f"{line}\n".encode())
+            os.write(self._file, text.encode())
         except OSError:
-            pass  # nobody reads, or not now: the next line says more
+            pass  # nobody reads, or not now: the next one says more
 
     def close(self) -> None:
         """Write no more; doing it twice does no harm."""

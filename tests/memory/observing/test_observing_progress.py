@@ -62,7 +62,7 @@ def test_what_is_not_known_is_no_zero(begin, pipe):
 
 
 def test_a_terminal_is_warned_once(begin, pipe):
-    progress = begin(cow_watch_words.little_is_free)
+    progress = begin(cow_watch_words.warning_alone)
     progress.tell(1, 0, 0, KEPT)
     assert lines(pipe) == []
     for free in (KEPT - 1, KEPT // 2):
