@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import psutil
 import pytest
@@ -271,15 +273,18 @@ def test_a_child_that_cannot_execute_is_read_to_its_end(run_watched):
     assert child.copied_bytes >= 1000 * PAGE_BYTES
 
 
+@pytest.fixture
+def folder_for_all():
+    """Give a folder that any user may write to; those of pytest are the user's own."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o777)
+        yield Path(name)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
-def test_a_child_may_execute_what_has_the_rights_of_another_user(run_watched, tmp_path):
+def test_a_child_may_execute_with_rights_of_another(run_watched, folder_for_all):
     owner = 12345
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == 0 and "pytest-" in str(folder):
-            folder.chmod(0o755)
-    (tmp_path / "made").mkdir()
-    (tmp_path / "made").chmod(0o777)
-    touch = tmp_path / "touch"
+    touch = folder_for_all / "touch"
     shutil.copy(shutil.which("touch"), touch)
     os.chown(touch, owner, -1)
     touch.chmod(0o4755)
@@ -295,7 +300,7 @@ def test_a_child_may_execute_what_has_the_rights_of_another_user(run_watched, tm
         def touch(name, seconds):
             if not (pid := os.fork()):
                 time.sleep(seconds)
-                os.execv({str(touch)!r}, ["touch", f"{tmp_path}/made/{{name}}"])
+                os.execv({str(touch)!r}, ["touch", f"{folder_for_all}/{{name}}"])
             os.waitpid(pid, 0)
         touch("unwatched", 0)
         # watched
@@ -304,7 +309,8 @@ def test_a_child_may_execute_what_has_the_rights_of_another_user(run_watched, tm
         """,
         by=nobody,
     )
-    owners = {path.name: path.stat().st_uid for path in (tmp_path / "made").iterdir()}
+    touch.unlink()
+    owners = {path.name: path.stat().st_uid for path in folder_for_all.iterdir()}
     if owners["unwatched"] != owner:
         pytest.skip("this file system ignores the set-user-ID bit")
     assert owners == dict.fromkeys(("unwatched", "at once", "later"), owner)
