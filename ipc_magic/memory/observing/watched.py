@@ -37,6 +37,7 @@ class Watched:
         self._read_at: float | None = None
         self._readings = 0
         self._executed = False
+        self._about_to_execute = False
         self._at_end = False
         self._exit_at: float | None = None
         self._status: int | None = None
@@ -77,6 +78,8 @@ class Watched:
             return
         if self._rung is None or self.is_exiting:
             return
+        if self._about_to_execute and self._is_there():
+            return  # it was read, and does nothing else before
         try:
             figures = self._rung.read()
         except OSError as error:
@@ -159,13 +162,15 @@ class Watched:
         """
         readings = self._readings
         if failed:
-            self._executed = False
+            self._executed = self._about_to_execute = False
             self.read()
             self._readings = readings  # it may try the next folder of PATH
-        elif readings:
+            return
+        if readings:
             self._read_at_end()
         else:
             self._begin_anew()
+        self._about_to_execute = True
 
     def _find_executed(self) -> None:
         if self._readings:
