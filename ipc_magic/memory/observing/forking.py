@@ -78,7 +78,7 @@ class Forks:
 
     def before(self, caller: FrameType | None) -> None:
         """Work out what the child is to say of itself, whichever thread forks it."""
-        caller = stack.beyond(caller, programs.__name__)
+        caller = stack.beyond_starters(caller)
         if not stack.is_watched(caller):
             if stack.is_ours(caller):
                 self._told[get_ident()] = _NOT_TO_BE_WATCHED

@@ -19,6 +19,8 @@ _MAKERS = (
 _LIBRARIES = {module.partition(".")[0] for module, _ in _MAKERS}
 _OURS = "ipc_magic"
 """Whose forks are helpers, or children of a magic that runs in the cell."""
+_STARTERS = "ipc_magic.memory.observing.programs"
+"""Whose frames stand between those of a library that starts a program."""
 _EXECUTES = "subprocess"
 """Whose forks execute another program at once."""
 
@@ -30,17 +32,17 @@ def is_watched(caller: FrameType | None) -> bool:
 
 def is_ours(caller: FrameType | None) -> bool:
     """Return whether this package forks or executes, or has a library do it."""
-    frame = caller
+    frame = beyond_starters(caller)
     while frame is not None and _package(frame) in {*_LIBRARIES, _EXECUTES}:
-        frame = frame.f_back
+        frame = beyond_starters(frame.f_back)
     return _package(frame) == _OURS
 
 
-def beyond(caller: FrameType | None, module: str) -> FrameType | None:
-    """Return the first frame that is not of this module."""
-    while caller is not None and _module(caller) == module:
-        caller = caller.f_back
-    return caller
+def beyond_starters(frame: FrameType | None) -> FrameType | None:
+    """Return the first frame that is none of those that start programs for us."""
+    while frame is not None and _module(frame) == _STARTERS:
+        frame = frame.f_back
+    return frame
 
 
 def maker(caller: FrameType | None) -> str:

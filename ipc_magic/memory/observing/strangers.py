@@ -107,7 +107,8 @@ class Stranger:
         """Take in what the one who started it tells."""
         self._told = told
         self._first_at = told["at"]
-        self._command = self._command or told["command"]
+        # What a sweep saw before may be that of who started it: vfork(2).
+        self._command = told["command"]
 
     def read(self) -> None:
         """Look what it executes, and what it holds alone."""
