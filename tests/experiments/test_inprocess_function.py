@@ -15,6 +15,7 @@ import pytest
 
 import ipc_magic
 from ipc_magic.errors import OptionError
+from ipc_magic.process import turns
 
 PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -207,6 +208,17 @@ def test_from_threads_and_nested():
     for thread in threads:
         thread.join()
     assert values == {0: 0, 1: 10}
+
+
+def test_a_fork_waits_while_another_thread_gets_ready_for_its_own():
+    # That thread may be where a child that is forked now could never come in.
+    running = threading.Thread(target=value_of, args=(scaled, 1))
+    with turns.taken():
+        running.start()
+        running.join(0.2)
+        assert running.is_alive()
+        assert value_of(scaled, 2) == 2  # whose turn it is may fork
+    running.join()
 
 
 WRONG = {
