@@ -15,7 +15,7 @@ import pytest
 
 import ipc_magic
 from ipc_magic.errors import OptionError
-from ipc_magic.process import turns
+from ipc_magic.process import quiesce, turns
 
 PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -219,6 +219,26 @@ def test_a_fork_waits_while_another_thread_gets_ready_for_its_own():
         assert running.is_alive()
         assert value_of(scaled, 2) == 2  # whose turn it is may fork
     running.join()
+
+
+def test_a_child_that_is_forked_while_another_thread_forks_has_its_own_turn():
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with turns.taken():
+            held.set()
+            done.wait(30)
+
+    holding = threading.Thread(target=hold)
+    holding.start()
+    held.wait()
+    with quiesce.fork_warnings_off():
+        pid = os.fork()
+    if pid == 0:
+        os._exit(0 if turns.taken().acquire(timeout=0.5) else 1)
+    done.set()
+    holding.join()
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 WRONG = {
