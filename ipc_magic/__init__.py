@@ -25,8 +25,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from ipc_magic.errors import (
     CannotStart,
@@ -43,8 +44,11 @@ from ipc_magic.errors import (
 
 if TYPE_CHECKING:
     from ipc_magic.experiments.cow_watch_api import Watch
+    from ipc_magic.experiments.inprocess_api import Run
     from ipc_magic.results.cow_watch import CowWatch
     from ipc_magic.results.pickle_cost import PickleCost
+
+T = TypeVar("T")
 
 __version__ = "0.1.0"
 __all__ = [
@@ -58,7 +62,9 @@ __all__ = [
     "NoInput",
     "NotBroughtBack",
     "OptionError",
+    "child_index",
     "cow_watch",
+    "inprocess",
     "last",
     "load_ipython_extension",
     "pickle_cost",
@@ -67,12 +73,87 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Return `last`: the result of the last magic that ran, errors included."""
+    """Return `last` or `child_index`.
+
+    `last` is the result of the last magic that ran, errors included. `child_index` is
+    which child of a run of functions this process is, from 0; `None` if it is none.
+    """
     if name == "last":
         from ipc_magic.results.base import last
 
         return last()
+    if name == "child_index":
+        from ipc_magic.experiments.inprocess_api import index_of_child
+
+        return index_of_child()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@overload
+def inprocess(
+    func: Callable[..., T],
+    *,
+    args: Sequence[Any] = ...,
+    kwargs: Mapping[str, Any] = ...,
+    children: None = ...,
+    timeout: float | str | None = ...,
+    memory: int | str | None = ...,
+    keep_free: int | str | None = ...,
+    threads: int | Literal["keep"] | None = ...,
+    mechanism: str | None = ...,
+    measure: bool = ...,
+    raise_error: bool = ...,
+) -> Run[T]: ...
+
+
+@overload
+def inprocess(
+    func: Callable[..., T],
+    *,
+    args: Sequence[Any] = ...,
+    kwargs: Mapping[str, Any] = ...,
+    children: int,
+    timeout: float | str | None = ...,
+    memory: int | str | None = ...,
+    keep_free: int | str | None = ...,
+    threads: int | Literal["keep"] | None = ...,
+    mechanism: str | None = ...,
+    measure: bool = ...,
+    raise_error: bool = ...,
+) -> Run[list[T]]: ...
+
+
+def inprocess(
+    func: Callable[..., Any],
+    *,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] = MappingProxyType({}),
+    **options: Any,
+) -> Run[Any]:
+    """Call `func(*args, **kwargs)` in a forked child of this process.
+
+    `value` of what it returns is a copy of the function's value, which is pickled in
+    the child; on the way in nothing is. `report` tells how the child ran. With
+    `children` it is called in so many at once, each of which knows its
+    `ipc_magic.child_index`, and `value` is a list. Options are those of `%inprocess`:
+    `timeout` in seconds, `memory` and `keep_free` in bytes, or as text, `threads`,
+    `mechanism`; `measure=False` takes no readings of memory.
+
+    The function's error is raised, with the report as its `report`, unless
+    `raise_error` is false. Raises `NotBroughtBack` for a value that cannot be pickled,
+    `ChildEnded` and its kinds for a child that did not finish, `OptionError` for wrong
+    arguments, and `CannotStart` when no fork can be made.
+    """
+    from ipc_magic import options as declared
+    from ipc_magic.experiments import inprocess_api
+
+    chosen: Any = declared.read_keywords(
+        "inprocess",
+        declared.OF_FUNCTIONS,
+        {"measure": True, "raise_error": True},
+        options,
+    )
+    return inprocess_api.of_function(func, args, kwargs, **chosen)
 
 
 def pickle_cost(

@@ -166,8 +166,7 @@ def test_the_tests_of_readme_pass(readme, child_env, tmp_path):
     assert f"{code.count('def test_')} passed" in done.stdout
 
 
-def test_the_script_of_readme_measures(readme, child_env):
-    (code,) = SCRIPT.findall(readme)
+def run_script(code, child_env):
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=child_env,
@@ -177,7 +176,26 @@ def test_the_script_of_readme_measures(readme, child_env):
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    figures, reading = done.stdout.splitlines()
+    return done.stdout
+
+
+def script_with(readme, call):
+    (code,) = (code for code in SCRIPT.findall(readme) if call in code)
+    return code
+
+
+def test_the_script_of_readme_that_calls_a_function_tells_its_value(readme, child_env):
+    code = script_with(readme, "ipc_magic.inprocess(")
+    value, *report, together, failed = run_script(code, child_env).splitlines()
+    counted = sum("9" in str(number) for number in range(100_000))
+    assert value == together == str(counted)
+    assert report[0].startswith("Ran in child ")
+    assert re.match(r"Child \d+ raised ZeroDivisionError", failed)
+
+
+def test_the_script_of_readme_measures(readme, child_env):
+    code = script_with(readme, "os.fork()")
+    figures, reading = run_script(code, child_env).splitlines()
     inherited, copied = (
         int(re.search(rf"\b{name}_bytes=(\d+)", figures)[1])
         for name in ("inherited", "copied")

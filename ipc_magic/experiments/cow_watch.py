@@ -7,12 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from ipc_magic.experiments import inprocess, inprocess_run
-from ipc_magic.experiments.fronts import ScriptFront
+from ipc_magic.experiments import functions, inprocess, inprocess_run
 from ipc_magic.memory.track import Track
 from ipc_magic.process import guards, interrupts
 from ipc_magic.process.cell import Cell
-from ipc_magic.process.child_function import FunctionBody
 from ipc_magic.process.front import Front, ShellFront
 from ipc_magic.process.watch import Watch
 from ipc_magic.results.cow_watch import CowWatch, Point, Projection, WatchedChild
@@ -70,25 +68,8 @@ def of_function(
     function: Callable[[], object], options: Options
 ) -> tuple[CowWatch, BaseException | None]:
     """Do the same with a plain function, where no shell is needed."""
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    cell = Cell(source=f"{name}()", code="", number=0, filename=_filename(function))
-    work = inprocess_run.Work(
-        cell=cell,
-        names={},
-        body=FunctionBody(function),
-        idle=lambda: FunctionBody(_do_nothing),
-        machinery="function",
-    )
-    return _watched(work, ScriptFront(), _how(options), options)
-
-
-def _filename(function: Callable[[], object]) -> str:
-    code = getattr(function, "__code__", None)
-    return code.co_filename if code is not None else ""
-
-
-def _do_nothing() -> None:
-    pass
+    work = functions.work_of(function, bring_value=False)
+    return _watched(work, functions.front(), _how(options), options)
 
 
 def _watched(

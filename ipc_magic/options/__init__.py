@@ -12,7 +12,8 @@ from types import MappingProxyType
 
 from ipc_magic.arguments import Option, Parsed, complete_line, parse_line
 from ipc_magic.options.cow_watch import COW_WATCH
-from ipc_magic.options.inprocess import INPROCESS
+from ipc_magic.options.inprocess import INPROCESS, OF_FUNCTIONS
+from ipc_magic.options.keywords import read_keywords
 from ipc_magic.options.kinds import FLAG, parse_seconds, parse_size
 from ipc_magic.options.pickle_cost import PICKLE_COST
 from ipc_magic.options.shared import SHARED
@@ -22,6 +23,7 @@ __all__ = [
     "FLAG",
     "INPROCESS",
     "MAGICS",
+    "OF_FUNCTIONS",
     "PICKLE_COST",
     "SHARED",
     "SYNOPSES",
@@ -29,6 +31,7 @@ __all__ = [
     "parse",
     "parse_seconds",
     "parse_size",
+    "read_keywords",
     "table",
     "usage",
     "with_defaults",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ipc_magic.arguments import Option
 from ipc_magic.options.kinds import (
     FLAG,
@@ -78,4 +80,12 @@ INPROCESS = (
         help="OpenMP and torch threads in a child; keep: as many as here "
         "(default: 1 if OpenMP has run here)",
     ),
+)
+
+# Those that `ipc_magic.inprocess()` has, too.
+_OF_FUNCTIONS = {"timeout", "memory", "keep_free", "mechanism", "threads"}
+OF_FUNCTIONS = (
+    # No number is not one child: the value is none of a list then.
+    replace(INPROCESS[0], default=None),
+    *(option for option in INPROCESS if option.name in _OF_FUNCTIONS),
 )

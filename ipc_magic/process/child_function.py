@@ -1,29 +1,68 @@
-"""A plain function run in a child, without IPython."""
+"""A plain function run in a child, with or without IPython around it."""
 
 from __future__ import annotations
 
 import gc
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from ipc_magic.process import errors_home, meter, quiesce
+from ipc_magic.process import (
+    bring,
+    child_index,
+    child_ways_out,
+    errors_home,
+    meter,
+    parcel,
+    quiesce,
+)
+from ipc_magic.process.cell import VALUE
 from ipc_magic.process.child import Orders
 from ipc_magic.process.child_side import ChildSide
+from ipc_magic.process.front import running_shell
+from ipc_magic.process.replacements import Replacements
 
 
 class FunctionBody:
-    """Calls `function` in the child; what it returns stays there (a `child.Body`)."""
+    """Makes `call` in the child (a `child.Body`).
 
-    def __init__(self, function: Callable[[], object]) -> None:
-        self._function = function
+    What it returns stays there unless `bring_value` asks for it. `names` are what the
+    function can reach: their files are flushed at the end.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[], object],
+        *,
+        names: Mapping[str, Any] = MappingProxyType({}),
+        bring_value: bool = False,
+    ) -> None:
+        self._call = call
+        self._names = names
+        self._bring_value = bring_value
+        # Looked up here, in the parent: the child must not touch every variable.
+        self._known = parcel.find_definitions(dict(vars(sys.modules["__main__"])))
+        if bring_value:
+            parcel.import_cloudpickle()  # once here, and not in every child
+
+    def plan(self, side: ChildSide, orders: Orders, changes: Replacements) -> None:
+        """Plan what is the child's: its index, and the ways out of a shell."""
+        changes.put(child_index, "current", orders.index)
+        shell = running_shell()
+        if shell is not None:
+            child_ways_out.plan(shell, side, changes, quiet=False)
+        else:
+            child_ways_out.plan_no_input(changes)
 
     def __call__(self, side: ChildSide, orders: Orders) -> dict[str, Any]:
-        """Call the function; return the plain fields of the outcome."""
+        """Make the call; return the plain fields of the outcome."""
         outcome: dict[str, Any] = {"time_code": time.monotonic()}
         error: BaseException | None = None
+        value: object = None
         try:
-            self._function()
+            value = self._call()
         except BaseException as raised:  # noqa: BLE001 - raised again in the parent
             error = raised
         outcome["time_code_done"] = time.monotonic()
@@ -31,11 +70,18 @@ class FunctionBody:
         if orders.meter is not None:
             with meter.undisturbed():
                 orders.meter.done_here()
+        # os._exit would lose what it wrote to files that it left open.
+        quiesce.flush(file for _, file in quiesce.open_for_writing(self._names))
         if isinstance(error, SystemExit):
             outcome["exit"] = exit_code(error)
         elif error is not None:
             lines = errors_home.plain_traceback(error).splitlines()
-            outcome["error"] = errors_home.pack(error, lines, {})
+            outcome["error"] = errors_home.pack(error, lines, self._known)
+        elif self._bring_value:
+            bring.send(side, {VALUE: value}, self._known)
+            if orders.meter is not None:
+                with meter.undisturbed():
+                    orders.meter.sent_here()
         quiesce.flush_standard_streams()
         return outcome
 

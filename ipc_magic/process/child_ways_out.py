@@ -48,8 +48,7 @@ def plan(
     put(shell.display_trap, "hook", show)
     if payloads := getattr(shell, "payload_manager", None):
         put(payloads, "write_payload", _payload_writer(side))
-    put(builtins, "input", _refuse_input)
-    put(getpass, "getpass", _refuse_input)
+    plan_no_input(replacements)
     if kernel := getattr(shell, "kernel", None):
         put(kernel.session, "send", _forward_to(side))
         put(kernel, "raw_input", _refuse_input)
@@ -58,6 +57,12 @@ def plan(
     if getattr(shell.loop_runner, "__module__", "").startswith(_LOOP_KEEPERS):
         # IPython keeps one loop, whose epoll instance is the parent's too.
         put(shell, "loop_runner", asyncio.run)
+
+
+def plan_no_input(replacements: Replacements) -> None:
+    """Have a child refuse to ask for input: the terminal or kernel is the parent's."""
+    replacements.put(builtins, "input", _refuse_input)
+    replacements.put(getpass, "getpass", _refuse_input)
 
 
 class Publisher:

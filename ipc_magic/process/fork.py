@@ -20,6 +20,7 @@ from ipc_magic.process import (
     interrupts,
     parent_only,
     quiesce,
+    turns,
     wiring,
 )
 from ipc_magic.process.guardian import guardian
@@ -132,6 +133,26 @@ def start(
     """
     if not hasattr(os, "fork"):
         raise CannotStart("not started: this system has no fork")
+    with turns.taken():
+        return _start(
+            body,
+            number=number,
+            names=names,
+            compute_threads=compute_threads,
+            memory_bytes=memory_bytes,
+            meter=meter,
+        )
+
+
+def _start(
+    body: child.Body,
+    *,
+    number: int,
+    names: Mapping[str, Any],
+    compute_threads: int | Literal["keep"] | None,
+    memory_bytes: int | None,
+    meter: Meter | None,
+) -> Started:
     hazards.refuse_cuda()
     threads = _compute_threads(compute_threads)
     files = quiesce.open_for_writing(names)

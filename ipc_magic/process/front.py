@@ -76,6 +76,16 @@ class ShellFront:
         self._live.show(line)
 
 
+def running_shell() -> Any:
+    """Return the IPython shell of this process, `None` where there is none.
+
+    IPython is not imported for that.
+    """
+    module = sys.modules.get("IPython.core.interactiveshell")
+    kind = getattr(module, "InteractiveShell", None)
+    return kind.instance() if kind is not None and kind.initialized() else None
+
+
 def not_shown(error: Exception) -> str:
     """Say that a child's display is missing: no JSON can be made of it, mostly."""
     return f"a display of the child cannot be shown: {type(error).__name__}: {error}\n"
