@@ -46,7 +46,7 @@ class Orders:
     memory_bytes: int | None = None
     """How much the child's data may grow before allocations fail; `None`: no bound."""
     watched: dict[str, Any] = field(default_factory=dict)
-    """Variables whose random generators are compared before and after the code."""
+    """numpy's generators among the variables: compared before and after the code."""
     compare_random: bool = False
     """Whether to say if the code drew from generators that its siblings have too."""
     collect_garbage: bool = True

@@ -136,6 +136,14 @@ def shared_files(names: Iterable[str]) -> list[Hazard]:
     ]
 
 
+def generators(names: Mapping[str, Any]) -> dict[str, Any]:
+    """Return numpy's generators among the variables."""
+    module = sys.modules.get("numpy.random")
+    if module is None:
+        return {}
+    return {n: v for n, v in names.items() if issubclass(type(v), module.Generator)}
+
+
 def random_state(names: Mapping[str, Any]) -> str | None:
     """Return a fingerprint of the numpy generators a child inherited, or `None`.
 
