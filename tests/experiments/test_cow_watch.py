@@ -108,7 +108,7 @@ def test_the_peak_is_seen_though_it_is_given_up(watch, monkeypatch, tmp_path):
 def test_one_that_runs_into_the_time_limit_ends_it_alone(ipc_shell):
     with pytest.raises(ChildTimeout):
         ipc_shell.run_cell(
-            "%cow_watch -n 2 -t 1 import time; time.sleep(60 * child_index)"
+            "%cow_watch -n 2 -t 2 import time; time.sleep(60 * child_index)"
         )
     assert [run.ending for run in ipc_magic.last.runs] == ["finished", "timeout"]
     assert ipc_magic.last.headline.startswith("A child was stopped")
