@@ -45,8 +45,8 @@ class Orders:
     """Threads for OpenMP and torch; `None` leaves them as they are."""
     memory_bytes: int | None = None
     """How much the child's data may grow before allocations fail; `None`: no bound."""
-    watched: dict[str, Any] = field(default_factory=dict)
-    """numpy's generators among the variables: compared before and after the code."""
+    generators: dict[str, Any] = field(default_factory=dict)
+    """Those of numpy among the variables: compared before and after the code."""
     compare_random: bool = False
     """Whether to say if the code drew from generators that its siblings have too."""
     collect_garbage: bool = True
@@ -123,7 +123,7 @@ def live(plan: Plan) -> NoReturn:
 
 def _run(plan: Plan) -> int:
     side, orders = plan.side, plan.orders
-    before = hazards.random_state(orders.watched) if orders.compare_random else None
+    before = hazards.random_state(orders.generators) if orders.compare_random else None
     side.send_now(_HELLO)
     if orders.memory_bytes is not None:
         soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
@@ -134,8 +134,8 @@ def _run(plan: Plan) -> int:
     gc.disable()
     if orders.memory_bytes is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-    if orders.compare_random and before != hazards.random_state(orders.watched):
-        outcome["drew_random"] = hazards.random_stream(orders.watched)
+    if orders.compare_random and before != hazards.random_state(orders.generators):
+        outcome["drew_random"] = hazards.random_stream(orders.generators)
     outcome["time_done"] = time.monotonic()
     _finish_threads_and_processes()
     outcome["children"] = leftovers.own_children()

@@ -161,7 +161,7 @@ def _start(
     found += hazards.shared_files(name for name, _ in files)
     found += hazards.importing(quiesce.wait_for_imports())
     # Chosen here: a child copies the page of each variable that it looks at.
-    watched = hazards.generators(names) if number > 1 else {}
+    generators = hazards.generators(names) if number > 1 else {}
     children: list[Child] = []
     with ExitStack() as stack:
         mask = csignal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
@@ -180,7 +180,7 @@ def _start(
                 index=index,
                 compute_threads=threads,
                 memory_bytes=memory_bytes,
-                watched=watched,
+                generators=generators,
                 compare_random=number > 1,
                 collect_garbage=collecting,
                 interrupt_handler=interrupts.handler_for_children(),

@@ -144,7 +144,7 @@ def generators(names: Mapping[str, Any]) -> dict[str, Any]:
     return {n: v for n, v in names.items() if issubclass(type(v), module.Generator)}
 
 
-def random_state(names: Mapping[str, Any]) -> str | None:
+def random_state(generators: Mapping[str, Any]) -> str | None:
     """Return a fingerprint of the numpy generators a child inherited, or `None`.
 
     Equal before and after the cell: no numbers were drawn from them.
@@ -154,13 +154,12 @@ def random_state(names: Mapping[str, Any]) -> str | None:
         return None
     digest = hashlib.blake2b(digest_size=8)
     digest.update(pickle.dumps(module.get_state(legacy=False)))
-    for name, value in names.items():
-        if issubclass(type(value), module.Generator):
-            digest.update(name.encode() + pickle.dumps(value.bit_generator.state))
+    for name, value in generators.items():
+        digest.update(name.encode() + pickle.dumps(value.bit_generator.state))
     return digest.hexdigest()
 
 
-def random_stream(names: Mapping[str, Any]) -> str:
+def random_stream(generators: Mapping[str, Any]) -> str:
     """Return a fingerprint of the sequences that numpy's generators draw from.
 
     Equal in two children that drew: the same numbers, though one may have drawn more
@@ -168,9 +167,8 @@ def random_stream(names: Mapping[str, Any]) -> str:
     """
     module = sys.modules["numpy.random"]
     states = {"": module.get_state(legacy=False)}
-    for name, value in names.items():
-        if issubclass(type(value), module.Generator):
-            states[name] = value.bit_generator.state
+    for name, value in generators.items():
+        states[name] = value.bit_generator.state
     digest = hashlib.blake2b(digest_size=8)
     for name, state in states.items():
         inner = state["state"]

@@ -12,20 +12,10 @@ import os
 import threading
 from contextlib import AbstractContextManager
 
-
-class _Turn:
-    """Has the lock; a child gets a new one, since nobody there will give it back."""
-
-    lock = threading.RLock()
+# By pid: in a child nobody will give back what another thread held at the fork.
+_locks: dict[int, AbstractContextManager[bool]] = {}
 
 
 def taken() -> AbstractContextManager[bool]:
     """Return the lock to hold: `with turns.taken(): ...`."""
-    return _Turn.lock
-
-
-def _renew() -> None:
-    _Turn.lock = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_renew)
+    return _locks.setdefault(os.getpid(), threading.RLock())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ipc_magic.render.plain import in_terminal_title
 from ipc_magic.render.units import percent, plural, size, size_of_whole, size_sum
@@ -121,40 +121,23 @@ def live(children: int, copied_bytes: int | None, new_bytes: int | None) -> str:
     return f"{who}: copied {size(copied_bytes)}, new {size(new_bytes)} so far"
 
 
-def so_far(
-    children: int,
-    copied_bytes: int | None,
-    new_bytes: int | None,
-    free: int | None,
-    keep_free: int,
-) -> str | None:
+def so_far(*, free: int | None, keep_free: int, **seen: Any) -> str | None:
     """Say the same of children that the session's code forks, in a line, and warn."""
     warning = _little_is_free(free, keep_free)
-    line = live(children, copied_bytes, new_bytes) if children else None
+    line = live(**seen) if seen["children"] else None
     said = "; ".join(filter(None, (line, warning)))
     return f"{said}\n" if said else None
 
 
-def in_title(
-    children: int,
-    copied_bytes: int | None,
-    new_bytes: int | None,
-    free: int | None,
-    keep_free: int,
-) -> str | None:
+def in_title(*, free: int | None, keep_free: int, **seen: Any) -> str | None:
     """Say it in the title of a terminal, where it tears no output, but warn below."""
-    if _little_is_free(free, keep_free) or not children:
-        return warning_alone(children, copied_bytes, new_bytes, free, keep_free)
-    return in_terminal_title(live(children, copied_bytes, new_bytes))
+    warning = warning_alone(free=free, keep_free=keep_free)
+    if warning or not seen["children"]:
+        return warning
+    return in_terminal_title(live(**seen))
 
 
-def warning_alone(
-    _children: int,
-    _copied: int | None,
-    _new: int | None,
-    free: int | None,
-    keep_free: int,
-) -> str | None:
+def warning_alone(*, free: int | None, keep_free: int, **_seen: Any) -> str | None:
     """Warn in a line of its own, and say nothing else."""
     warning = _little_is_free(free, keep_free)
     return warning and f"{warning}\n"

@@ -180,7 +180,7 @@ BIT_GENERATORS = ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"]
 @pytest.mark.parametrize("kind", BIT_GENERATORS)
 def test_the_random_state_changes_when_a_generator_draws(kind):
     rng = np.random.Generator(getattr(np.random, kind)(1))
-    names = {"rng": rng, "number": 1}
+    names = hazards.generators({"rng": rng, "number": 1})
     before = hazards.random_state(names)
     assert hazards.random_state(names) == before
     assert hazards.random_state({}) != before

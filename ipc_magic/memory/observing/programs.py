@@ -24,11 +24,9 @@ from typing import Any
 
 from ipc_magic.memory.observing import family, hello, stack
 
-try:
+with contextlib.suppress(ImportError):  # where there is no fork server
     # Now: what it imports registers hooks of forks, and ours have to be the last.
-    from multiprocessing import popen_forkserver
-except ImportError:  # this system has no fork server
-    popen_forkserver = None  # type: ignore[assignment]
+    pass
 
 _MOST_WORDS, _MOST_CHARACTERS = 8, 200
 
@@ -61,8 +59,8 @@ class Programs:
             (os, "posix_spawnp", 1),
         ):
             self._replace(home, name, functools.partial(self._starting, words_at))
-        if popen_forkserver is not None:
-            self._replace(popen_forkserver.Popen, "_launch", self._launching)
+        if server := sys.modules.get("multiprocessing.popen_forkserver"):
+            self._replace(server.Popen, "_launch", self._launching)
         for name in ("execv", "execve"):  # all others of `os` call one of these
             self._replace(os, name, self._executing)
 
@@ -111,8 +109,10 @@ class Programs:
 
     def _ask_if_open(self, what: str) -> None:
         if self._open:
-            with contextlib.suppress(OSError):  # the observer is gone
+            try:
                 self._ask(what)
+            except OSError:  # the observer is gone, or hangs: it is asked no more
+                self._open = False
 
     def _note(self, pid: int, words: Any, by: str, caller: FrameType) -> None:
         """Tell the observer; the user's program goes on whatever comes of that."""
@@ -132,7 +132,7 @@ class Programs:
                     "ours": stack.is_ours(caller),
                 }
             )
-        except Exception:  # noqa: BLE001 - nobody asked for this
+        except Exception:  # noqa: BLE001 - the program runs, told of or not
             pass
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)

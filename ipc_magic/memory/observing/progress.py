@@ -10,9 +10,9 @@ from typing import Any
 from ipc_magic.memory.observing import named
 
 Words = Callable[..., "str | None"]
-"""What makes a text of the number of children, how many bytes they have copied, how
-many are new, and how many are free, `None` where not known, and how many should stay
-free. `None`: there is nothing to tell."""
+"""What makes a text, `None` where there is nothing to tell, of the keywords `children`,
+how many there are, `copied_bytes` and `new_bytes`, which they have copied and made,
+`free`, and `keep_free`, how many bytes should stay free; `None` is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,13 @@ class Progress:
         """Write a text, if there is a new one and room for it."""
         if self._file < 0:
             return
-        text = self._words(children, copied, new, free, self._keep_free)
+        text = self._words(
+            children=children,
+            copied_bytes=copied,
+            new_bytes=new,
+            free=free,
+            keep_free=self._keep_free,
+        )
         if text is None or text == self._last:
             return
         self._last = text

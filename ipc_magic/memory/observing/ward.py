@@ -162,14 +162,16 @@ class Ward:
         """Read a child that waits to execute, and answer when nobody traces it."""
         child = self._living.get(pid)
         if child is not None:
-            failed = what == hello.CANNOT_EXECUTE
-            child.note_execution(failed=failed)
-            if failed:
-                self._trace(child)
-            elif child.traced:
-                self._about_to_execute[pid] = connection
-                self._tracer.leave(pid)
-                return
+            if what == hello.CANNOT_EXECUTE:
+                child.note_failed_execution()
+                if not child.traced:
+                    self._trace(child)
+            else:
+                child.note_execution()
+                if child.traced:
+                    self._about_to_execute[pid] = connection
+                    self._tracer.leave(pid)
+                    return
         hello.answer(connection, hello.GO)
         self._hang_up(connection)
 

@@ -155,22 +155,23 @@ class Watched:
         exit_at = self._exit_at
         return exit_at is not None and time.monotonic() - exit_at < _EXIT_SECONDS
 
-    def note_execution(self, *, failed: bool = False) -> None:
-        """Read it while it waits to execute another program, or has failed to.
+    def note_execution(self) -> None:
+        """Read it while it waits to execute another program.
 
         Who has done nothing else began as that program, as far as anybody cares.
         """
-        readings = self._readings
-        if failed:
-            self._executed = self._about_to_execute = False
-            self.read()
-            self._readings = readings  # it may try the next folder of PATH
-            return
-        if readings:
+        if self._readings:
             self._read_at_end()
         else:
             self._begin_anew()
         self._about_to_execute = True
+
+    def note_failed_execution(self) -> None:
+        """Read on: it is still what it was."""
+        readings = self._readings
+        self._executed = self._about_to_execute = False
+        self.read()
+        self._readings = readings  # it may try the next folder of PATH
 
     def _find_executed(self) -> None:
         if self._readings:

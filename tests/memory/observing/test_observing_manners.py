@@ -297,15 +297,23 @@ def test_a_child_may_execute_with_rights_of_another(run_watched, folder_for_all)
     found = run_watched(
         f"""
         import os, time
-        def touch(name, seconds):
+        def touch(name, wait=lambda: None):
+            read, write = os.pipe()
             if not (pid := os.fork()):
-                time.sleep(seconds)
+                os.read(read, 1)
                 os.execv({str(touch)!r}, ["touch", f"{folder_for_all}/{{name}}"])
+            wait()
+            os.write(write, b"1")
             os.waitpid(pid, 0)
-        touch("unwatched", 0)
+            os.close(read)
+            os.close(write)
+        def until_it_is_read_again():
+            while len(watch.look()[-1].timeline) < 2:
+                time.sleep(0.01)  # a test that waits for ever is stopped
+        touch("unwatched")
         # watched
-        touch("at once", 0)
-        touch("later", 0.5)
+        touch("at once")
+        touch("later", until_it_is_read_again)
         """,
         by=nobody,
     )

@@ -55,6 +55,17 @@ def test_a_line_is_written_when_there_is_another_one(begin, pipe):
     assert "2.0 KiB" in second
 
 
+def test_a_title_ends_no_line_and_a_warning_stands_below(begin, pipe):
+    progress = begin(cow_watch_words.in_title)
+    progress.tell(0, 0, 0, 2 * KEPT)
+    progress.tell(1, 1024, 0, 2 * KEPT)
+    progress.tell(1, 2048, 0, KEPT // 2)
+    said = os.read(pipe[0], 1 << 16).decode()
+    title, warning = said.split("\x07")
+    assert title == "\x1b]2;1 child: copied 1.0 KiB, new 0 B so far"
+    assert warning.endswith("of memory is free (--keep-free)\n")
+
+
 def test_what_is_not_known_is_no_zero(begin, pipe):
     begin().tell(2, total([1, None]), total([1, 2]), None)
     (line,) = lines(pipe)

@@ -71,6 +71,8 @@ def test_programs_are_listed_however_short_they_live(run_watched):
             start("forkserver"),
             run_in_a_child(),
         ]
+        ours = {"__name__": "ipc_magic.helper", "run": subprocess.run}
+        exec("run(['true'])", ours)
         """
     )
     assert found.out["codes"] == [0] * 9
@@ -101,6 +103,9 @@ def test_programs_that_fail_to_start_fail_as_always(run_watched):
         """
     )
     assert "/no/such/program" in found.out["error"]
+    (child,) = found.children  # which could not execute
+    assert child.started_by == "exec"
+    assert child["figures"] is None
 
 
 @pytest.mark.slow
