@@ -7,7 +7,7 @@ import functools
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import FunctionType, TracebackType
 from typing import Any
 
@@ -34,6 +34,8 @@ from ipc_magic.results.inprocess import Limits
 from ipc_magic.results.memory import Memory
 from ipc_magic.results.setting import Setting
 
+# What asking to execute, and executing, copy by themselves is about half of that.
+_EXECUTING_BYTES = 1 << 20
 _INSTEAD = "use `with ipc_magic.cow_watch() as watch:` around it"
 
 
@@ -149,6 +151,16 @@ class Watching:
         yield from cow_watch_notes.about_children(children)
 
     def _child(self, seen: Seen) -> WatchedChild:
+        if self._did_more_than_execute(seen.until_execution):
+            # That is what it is told for, and not the program.
+            seen = replace(
+                seen,
+                started_by="fork",
+                figures=seen.until_execution,
+                last_seen_seconds=None,
+                timeline=(),
+                fault=None,
+            )
         return WatchedChild(
             index=seen.index,
             pid=seen.pid,
@@ -169,6 +181,12 @@ class Watching:
             ),
             fault=seen.fault,
         )
+
+    def _did_more_than_execute(self, until: Figures | None) -> bool:
+        if until is None or until.copied_bytes is None:
+            return False
+        idle = self._control.copied_bytes or 0
+        return until.copied_bytes - idle >= _EXECUTING_BYTES
 
     def _memory(self, figures: Figures | None) -> Memory | None:
         if figures is None:

@@ -175,6 +175,25 @@ def test_threads_are_told_of_where_no_child_was_made(watch):
     assert (finding.code, dict(finding.figures)) == ("threads", {"threads": 3})
 
 
+def test_what_was_copied_before_another_program_began_counts(watch, blobs):
+    result = watch(
+        "import os\n"
+        "for work in (blobs, []):\n"
+        "    if not (pid := os.fork()):\n"
+        "        for blob in work:\n"
+        "            pass\n"
+        "        os.execv('/bin/true', ['true'])\n"
+        "    _ = os.waitpid(pid, 0)\n"
+    )
+    worked, at_once = result.children
+    assert worked.started_by == "fork"
+    assert COUNT - NOISE < pages_copied(worked) < COUNT + NOISE
+    assert worked.fault is None
+    assert worked.last_seen is None
+    assert at_once.started_by == "exec"
+    assert result.headline.startswith("1 child copied ")
+
+
 def test_another_program_inherits_nothing(watch):
     result = watch(
         "import subprocess, sys, time\n"

@@ -32,6 +32,8 @@ class Seen:
     """What ended it, where that was not an exit."""
     figures: Figures | None = None
     """As of its last reading."""
+    until_execution: Figures | None = None
+    """As it was when it executed what it is listed as, where that was read."""
     last_seen_seconds: float | None = None
     """When its last reading was, if that was not at its end or the watch's."""
     timeline: tuple[Moment, ...] = ()
@@ -49,11 +51,14 @@ def to_record(seen: Seen) -> dict[str, Any]:
 
 def from_record(record: dict[str, Any]) -> Seen:
     """Return what `to_record` was given."""
-    figures = record["figures"]
+    figures = {
+        name: Figures(**record[name]) if record[name] else None
+        for name in ("figures", "until_execution")
+    }
     return Seen(
         **{
             **record,
-            "figures": Figures(**figures) if figures else None,
+            **figures,
             "timeline": tuple((at, a, b) for at, a, b in record["timeline"]),
         }
     )

@@ -38,6 +38,7 @@ class Watched:
         self._readings = 0
         self._executed = False
         self._about_to_execute = False
+        self._until_execution: Figures | None = None
         self._at_end = False
         self._exit_at: float | None = None
         self._status: int | None = None
@@ -158,11 +159,12 @@ class Watched:
     def note_execution(self) -> None:
         """Read it while it waits to execute another program.
 
-        Who has done nothing else began as that program, as far as anybody cares.
+        Who does so before its first reading is listed as that program.
         """
-        if self._readings:
-            self._read_at_end()
-        else:
+        began_so = not self._readings
+        self._read_at_end()
+        if began_so:
+            self._until_execution = self._figures if self._at_end else None
             self._begin_anew()
         self._about_to_execute = True
 
@@ -170,6 +172,7 @@ class Watched:
         """Read on: it is still what it was."""
         readings = self._readings
         self._executed = self._about_to_execute = False
+        self._until_execution = None
         self.read()
         self._readings = readings  # it may try the next folder of PATH
 
@@ -186,6 +189,7 @@ class Watched:
         self._executed = True
         self._figures, self._read_at, self._fault = None, None, None
         self._timeline, self._skipped = [], 0
+        self._readings, self._at_end = 0, False
 
     def _read_other_program(self) -> None:
         if self._is_there():
@@ -257,6 +261,7 @@ class Watched:
                     exit_code=code,
                     signal=status,
                     figures=self._figures,
+                    until_execution=self._until_execution,
                     last_seen_seconds=last_seen,
                     timeline=self._whole_timeline(),
                     arming_seconds=self._arming_seconds,

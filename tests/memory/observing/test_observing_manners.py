@@ -245,6 +245,8 @@ def test_a_child_that_executes_is_told_apart(run_watched):
     assert at_once.started_by == "exec"
     assert at_once.inherited_bytes == at_once.copied_bytes == 0
     assert 0 < at_once.new_bytes < 400 * PAGE_BYTES
+    assert 0 < at_once["until_execution"]["copied_bytes"] < 400 * PAGE_BYTES
+    assert later["until_execution"] is None
     assert later.started_by == "fork"
     assert later.copied_bytes >= 400 * PAGE_BYTES
     assert later.last_seen_seconds is None, "it was read just before"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 
@@ -103,9 +105,11 @@ def test_programs_that_fail_to_start_fail_as_always(run_watched):
         """
     )
     assert "/no/such/program" in found.out["error"]
-    (child,) = found.children  # which could not execute
-    assert child.started_by == "exec"
-    assert child["figures"] is None
+    # By posix_spawn, which Python 3.13 takes for it, there was no child at all.
+    assert len(found.children) == (sys.version_info < (3, 13))
+    for child in found.children:
+        assert child.started_by == "exec"
+        assert child["figures"] is None
 
 
 @pytest.mark.slow
