@@ -15,7 +15,7 @@ from typing import Any
 
 from ipc_magic.memory.observing.progress import Asked
 from ipc_magic.memory.observing.seat import take_seat
-from ipc_magic.process.front import LiveLine
+from ipc_magic.process.front import LiveLine, set_own_title
 from ipc_magic.results import cow_watch_words
 
 _MOST_BYTES = 1 << 16
@@ -67,7 +67,7 @@ class Live:
             return
         if self._titled:
             self._titled = False
-            self._shell.init_term_title()
+            set_own_title(self._shell)
         if self._pipe is None:
             return
         ended = threading.Event()
@@ -85,9 +85,9 @@ class Live:
 
 
 def _sets_title(shell: Any) -> bool:
-    """Return whether the shell sets the title of its terminal, and can set it anew."""
+    """Return whether the shell sets the title of its terminal."""
     named = os.environ.get("TERM", "").startswith("xterm")  # as IPython looks
-    return named and hasattr(shell, "init_term_title") and shell.term_title
+    return named and bool(getattr(shell, "term_title", False))
 
 
 def _terminal() -> int | None:

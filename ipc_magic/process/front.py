@@ -86,6 +86,18 @@ def running_shell() -> Any:
     return kind.instance() if kind is not None and kind.initialized() else None
 
 
+def set_own_title(shell: Any) -> None:
+    """Give the terminal the title that the shell gives it.
+
+    IPython's own way, where it is old, has the terminal save one more title each time.
+    """
+    from IPython.utils.process import abbrev_cwd
+
+    title = shell.term_title_format.format(cwd=abbrev_cwd())
+    sys.stderr.write(f"\x1b]2;{title}\x07")  # OSC 2 of xterm
+    sys.stderr.flush()
+
+
 def not_shown(error: Exception) -> str:
     """Say that a child's display is missing: no JSON can be made of it, mostly."""
     return f"a display of the child cannot be shown: {type(error).__name__}: {error}\n"
