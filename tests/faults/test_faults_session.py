@@ -661,6 +661,7 @@ def test_a_default_that_makes_no_sense_is_named(ipc_shell, capsys, forks):
 
 
 @pytest.mark.fault(55)
+@pytest.mark.usefixtures("no_collections")  # what they copy makes the line longer
 def test_the_length_of_reports_is_configured(ipc_shell):
     ipc_shell.run_cell('%config IPCMagics.report = "line"')
     ipc_shell.run_cell("%%inprocess -n 2\n0;")
