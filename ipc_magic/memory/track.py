@@ -47,8 +47,8 @@ class Track:
         """Whether the last reading was taken when the child's code had ended."""
         self.ended = False
         """Whether the child will ask no more."""
-        self.held = False
-        """Whether the child waits for others, its code being done."""
+        self._held_at: float | None = None
+        self._waited_seconds = 0.0
         self.begun = False
         """Whether the child was met: its code may run by now."""
         self.figures: Figures | None = None
@@ -105,7 +105,7 @@ class Track:
             self._add_sums()
             self.done = True
             if self._arrived is not None:
-                self.held = True
+                self._held_at = time.monotonic()
                 self._arrived()
                 return True
         elif asked == SENT:
@@ -117,9 +117,20 @@ class Track:
 
     def let_go(self) -> None:
         """Let the child go on that waits for others."""
-        if self.held:
-            self.held = False
+        if self._held_at is not None:
+            self._waited_seconds, self._held_at = self.waited_seconds, None
             self._handshake.let_go()
+
+    @property
+    def held(self) -> bool:
+        """Whether the child waits for others, its code being done."""
+        return self._held_at is not None
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long the child has waited for others."""
+        since = 0.0 if self._held_at is None else time.monotonic() - self._held_at
+        return self._waited_seconds + since
 
     def serve(self) -> None:
         """Answer the child until it has ended, or has closed its end."""

@@ -31,6 +31,10 @@ class ChildMeter(Protocol):
     def held(self) -> bool:
         """Whether the child waits for others, its code being done."""
 
+    @property
+    def waited_seconds(self) -> float:
+        """How long the child has waited for others."""
+
     def begin_here(self) -> None:
         """Be met, in the child."""
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
 
-from ipc_magic.process import guards, interrupts
+from ipc_magic.process import guards, interrupts, memory_limits
 from ipc_magic.process.bring import Proof
 from ipc_magic.process.cell import Cell
 from ipc_magic.process.fork import Child, abandon
@@ -21,19 +21,15 @@ from ipc_magic.process.front import Front
 from ipc_magic.process.idleness import Idleness
 from ipc_magic.process.merge import STREAMS, Text
 from ipc_magic.process.output import Tagged
-from ipc_magic.process.watch import HELLO_SECONDS, Watch
+from ipc_magic.process.watch import GRACE_SECONDS, HELLO_SECONDS, Watch
 from ipc_magic.process.wire import BrokenChannel, Message
 
-GRACE_SECONDS = 2.0
-"""How long a child may take to end when it is told to, before it is killed."""
 IDLE_SECONDS = 10.0
 """How long a child may use no CPU before a line says where it sits."""
 PROGRESS_SECONDS = 2.0
 """How long results may take to come back, or a measurement, before a line says so."""
 _READ_BYTES = 1 << 18
 _TICK_SECONDS = 1.0
-# How many times its own duration passes between two looks of the guard.
-_GUARD_PAUSE = 30
 # Without a pidfd no event tells of a child's end.
 _REAP_SECONDS = 0.02
 
@@ -138,7 +134,8 @@ class Monitor:
         if due:  # one in a turn: output is shown in between
             min(due, key=lambda w: w.next_reading).read_memory(among=len(living))
         if now >= self._next_guard:
-            self._next_guard = now + self._guard()
+            among = [w for w in self._living() if w.kill_at is None]
+            self._next_guard = now + memory_limits.stop_beyond(self._limits, among)
         if now >= self._next_tick:
             self._next_tick = now + _TICK_SECONDS
             self._look_for_idle(now)
@@ -155,9 +152,12 @@ class Monitor:
         return max(0, int((min(due) - now) * 1000) + 1)
 
     def _timeout_at(self, watch: Watch) -> float:
-        """Return when a child's time is up; what it waited for readings is none."""
+        """Return when a child's time is up; what it waited for is none of it.
+
+        It may have waited for readings, and for its siblings.
+        """
         lasts = (self._limits.timeout_seconds or inf) + self._measuring_seconds
-        return watch.child.forked_at + lasts
+        return watch.child.forked_at + lasts + watch.waited_seconds
 
     def _read(self, fd: int) -> None:
         watch, what = self._sources[fd]
@@ -239,30 +239,6 @@ class Monitor:
                 watch.stop("interrupted", signal.SIGINT, GRACE_SECONDS)
             else:
                 watch.child.signal(signal.SIGKILL)
-
-    def _guard(self) -> float:
-        """Stop children that take too much memory; return when to look again."""
-        begin = time.monotonic()
-        wait = inf
-        limits = self._limits
-        living = [watch for watch in self._living() if watch.kill_at is None]
-        if limits.memory_bytes is not None and limits.own_bytes is not None:
-            for watch in living:
-                margin = limits.memory_bytes - limits.own_bytes(watch.child.pid)
-                if margin < 0:
-                    watch.freeze()
-                    watch.stop("memory_limit", signal.SIGKILL, GRACE_SECONDS)
-                wait = min(wait, guards.seconds_until_reached(margin))
-        if limits.keep_free_bytes and living:
-            free = guards.margin_above(limits.keep_free_bytes)
-            if free is not None and free < 0:
-                for watch in living:
-                    watch.freeze()
-                for watch in living:
-                    watch.stop("keep_free", signal.SIGKILL, GRACE_SECONDS)
-            wait = min(wait, guards.seconds_until_reached(free))
-        # A look at a large process takes long: it must not take a core.
-        return max(wait, _GUARD_PAUSE * (time.monotonic() - begin))
 
     def _look_for_idle(self, now: float) -> None:
         """Say where a child sits that has used no CPU, or packs results, for long."""

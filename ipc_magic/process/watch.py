@@ -22,6 +22,8 @@ from ipc_magic.process.idleness import Idleness
 from ipc_magic.process.merge import STREAMS, Text
 from ipc_magic.process.wire import BrokenChannel, Message
 
+GRACE_SECONDS = 2.0
+"""How long a child may take to end when it is told to, before it is killed."""
 HELLO_SECONDS = 5.0
 """How long a child may take to set itself up before its code begins."""
 _STACK_PATIENCE_SECONDS = 0.5  # of a busy machine; a child answers at once
@@ -160,6 +162,11 @@ class Watch:
     def held(self) -> bool:
         """Whether its code is done and it waits for its siblings."""
         return self.child.meter is not None and self.child.meter.held
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long it has waited for its siblings."""
+        return self.child.meter.waited_seconds if self.child.meter is not None else 0.0
 
     def read_memory(self, *, among: int = 1) -> None:
         """Read the memory of the child while it runs, and plan the next time.

@@ -19,7 +19,7 @@ from ipc_magic.errors import ChildOutOfMemory, ChildTimeout, OptionError
 from ipc_magic.experiments import cow_watch
 from ipc_magic.memory import reading
 from ipc_magic.memory.track import Track
-from ipc_magic.process import guards
+from ipc_magic.process import guards, quiesce
 from ipc_magic.results.cow_watch import CowWatch
 from ipc_magic.results.process_memory import ProcessTree
 
@@ -98,14 +98,23 @@ def test_the_peak_is_seen_though_it_is_given_up(watch, monkeypatch, tmp_path):
 
     monkeypatch.setattr(Track, "read", note)
     wait = f"while not os.path.exists({str(seen)!r}): time.sleep(0.01)"
-    code = f"import os, time\nx = bytearray(60 << 20)\n{wait}\ndel x"
+    # Not in memory that this process has freed, which its child inherits.
+    new = "x = mmap.mmap(-1, 60 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)"
+    code = f"import mmap, os, time\n{new}\nx.write(bytes(len(x)))\n{wait}\nx.close()"
     result = watch(f"%%cow_watch -n 1 -t 60\n{code}")
     (child,) = result.children
     assert child.memory.new_bytes < 10 << 20
     assert max(point.new_bytes for point in child.timeline) >= 60 << 20
 
 
-def test_one_that_runs_into_the_time_limit_ends_it_alone(ipc_shell):
+def test_one_that_runs_into_the_time_limit_ends_it_alone(ipc_shell, monkeypatch):
+    flush = quiesce.flush
+
+    def slowly(files):
+        time.sleep(0.5)  # what is done when the other's end has let it go on
+        flush(files)
+
+    monkeypatch.setattr(quiesce, "flush", slowly)
     with pytest.raises(ChildTimeout):
         ipc_shell.run_cell(
             "%cow_watch -n 2 -t 2 import time; time.sleep(60 * child_index)"

@@ -36,6 +36,7 @@ class SlowMeter:
 
 class SlowTrack:
     begun = held = False
+    waited_seconds = 0.0
 
     def __init__(self, meter):
         self.meter = meter
