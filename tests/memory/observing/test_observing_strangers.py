@@ -15,21 +15,29 @@ def test_children_that_are_started_anew(run_watched):
         work = "d = bytearray(b'1') * 10_000_000; print(); input()"
         # watched
         out["pids"] = {}
-        children = []
+        started = []
         for method in ("spawn", "forkserver"):
-            process = multiprocessing.get_context(method).Process(
-                target=time.sleep, args=(1.0,)
-            )
+            context = multiprocessing.get_context(method)
+            event = context.Event()
+            process = context.Process(target=event.wait)
             process.start()
-            children.append(process)
+            started.append((process, event))
             out["pids"][method] = process.pid
         piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         with subprocess.Popen([sys.executable, "-c", work], **piped) as process:
+            out["pids"]["exec"] = process.pid
             process.stdout.read(1)
-            time.sleep(1.0)  # it is read meanwhile: nothing stops it at its end
+            read = 0
+            while read < 10_000_000:  # by the way: nothing stops it at its end
+                time.sleep(0.05)
+                seen = {child.pid: child for child in watch.look()}
+                figures = [seen[p].figures for p in out["pids"].values() if p in seen]
+                if len(figures) == 3 and all(figures):
+                    read = figures[-1].new_bytes
             process.communicate(b"go")
-        out["pids"]["exec"] = process.pid
-        [child.join() for child in children]
+        for child, event in started:
+            event.set()
+            child.join()
         """
     )
     for method, pid in found.out["pids"].items():
