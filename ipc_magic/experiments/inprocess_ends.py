@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from ipc_magic import errors
-from ipc_magic.process import bring, errors_home
+from ipc_magic.process import errors_home, parcel
 from ipc_magic.process.cell import Cell
 from ipc_magic.process.ending import signal_name
 from ipc_magic.process.watch import Watch
@@ -129,9 +129,12 @@ def _times(watch: Watch) -> dict[str, Any]:
 def _returned(watch: Watch, cell: Cell) -> Crossing:
     brought = watch.brought
     return Crossing(
-        names={cell.spelling(n): size for n, size in brought.sizes.items()},
+        names={
+            cell.spelling(n): size + brought.buffer_sizes[n]
+            for n, size in brought.sizes.items()
+        },
         pickled_bytes=sum(brought.sizes.values()),
-        buffer_bytes=0,
+        buffer_bytes=sum(brought.buffer_sizes.values()),
         dump_seconds=brought.dump_seconds,
         transport_seconds=brought.transport_seconds,
         load_seconds=brought.load_seconds,
@@ -139,7 +142,7 @@ def _returned(watch: Watch, cell: Cell) -> Crossing:
 
 
 def error_of(
-    watch: Watch, run: ChildRun, limits: Limits, prove: bring.Proof
+    watch: Watch, run: ChildRun, limits: Limits, prove: parcel.Proof
 ) -> BaseException:
     """Return the error that stands for a child's end in the parent."""
     outcome = watch.outcome or {}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ipc_magic import errors
+from ipc_magic.experiments import inprocess_room
 from ipc_magic.experiments.inprocess_ends import error_of, findings_about, judge
 from ipc_magic.memory import smaps
 from ipc_magic.process import fork, guards, proof
@@ -15,19 +17,15 @@ from ipc_magic.process.cell import VALUE, Cell
 from ipc_magic.process.child import Body
 from ipc_magic.process.front import Front
 from ipc_magic.process.monitor import Monitor
+from ipc_magic.process.parcel import Parcel
 from ipc_magic.process.watch import Watch
 from ipc_magic.results.base import Finding
 from ipc_magic.results.inprocess import InProcess, Limits
-from ipc_magic.results.inprocess_endings import no_room
 from ipc_magic.results.memory import Memory
 from ipc_magic.results.setting import Setting
 
 if TYPE_CHECKING:
     from ipc_magic.experiments.inprocess_memory import Measured
-
-
-# So many the parent holds of a child that is measured; some are left for others.
-_DESCRIPTORS, _SPARE_DESCRIPTORS = 10, 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +82,11 @@ class CellRun:
         self._names_here = work.names
         self._cell = work.cell
         self._options = options
-        _refuse_without_room(options.keep_free)
+        inprocess_room.refuse_without(options.keep_free)
         self._memory: Measured | None = None
-        self._unmeasured = _too_many_files(options.children) if options.measure else ""
+        self._unmeasured = ""
+        if options.measure:
+            self._unmeasured = inprocess_room.too_many_files(options.children)
         if options.measure and not self._unmeasured:
             from ipc_magic.experiments.inprocess_memory import Measured
 
@@ -111,6 +111,7 @@ class CellRun:
                 compute_threads=options.threads,
                 memory_bytes=options.memory,
                 meter=self._memory.tracker if self._memory else None,
+                results=bool(work.cell.asked()),
             )
         except BaseException:
             self._end_measuring()
@@ -125,6 +126,7 @@ class CellRun:
                 own_bytes=smaps.private_dirty_bytes,
             ),
             prove=self._prove,
+            room=functools.partial(inprocess_room.lacking, options.keep_free),
             cell=work.cell,
             tagged=options.tag,
             progress=self._so_far if options.live and self._memory else None,
@@ -147,8 +149,9 @@ class CellRun:
     def _memory_of(self, watch: Watch) -> Memory | None:
         return self._memory.of(watch) if self._memory is not None else None
 
-    def _prove(self, blob: bytes, number: int) -> str | None:
-        return proof.prove(blob, number, self._front)
+    def _prove(self, parcel: Parcel) -> str | None:
+        keep_free = self._options.keep_free
+        return proof.prove(parcel, self._front, keep_free_bytes=keep_free)
 
     @property
     def watches(self) -> list[Watch]:
@@ -273,27 +276,3 @@ class CellRun:
                 )
             )
         return found
-
-
-def _too_many_files(children: int) -> str:
-    """Say why so many children are not measured, "" if they can be."""
-    needed = children * _DESCRIPTORS + _SPARE_DESCRIPTORS
-    if children == 1 or needed <= (guards.descriptors_left() or needed):
-        return ""
-    return (
-        f"for {children} children that takes {needed:,} open files, more than the "
-        "limit of this process leaves (ulimit -n)"
-    )
-
-
-def _refuse_without_room(keep_free: int) -> None:
-    if not keep_free or guards.surely_free(keep_free):
-        return
-    try:
-        free = guards.available_bytes()
-    except OSError as error:  # most likely no file can be opened any more
-        raise errors.CannotStart(
-            f"not started: the free memory could not be read ({error.strerror})"
-        ) from error
-    if free < keep_free:
-        raise errors.CannotStart(no_room(free, keep_free))

@@ -1,4 +1,4 @@
-"""Asked-for names on their way back from a child, both sides.
+"""Asked-for names on their way out of a child.
 
 They are pickled together, so that what they share stays shared; one by one where
 that fails, so that the one to blame is named and the others arrive. Where pickling
@@ -10,26 +10,26 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from ipc_magic.process import ending, parcel, quiesce
 from ipc_magic.process.child_side import ChildSide
 from ipc_magic.process.meter import leave
 
-KEPT = b"k"
-RESEND = b"r"
-"""The parent's answers: it has the values, or wants them one by one."""
+GO, KEPT, RESEND = b"g", b"k", b"r"
+"""The parent's answers: it waits for the bytes; it has the values; it wants them one by
+one."""
+
+ANSWER = struct.Struct("<ci")  # and who is answered
+_INLINE_BYTES = 1 << 16  # what is smaller goes in the message itself
 
 _LAST_SECONDS = 0.5
 """How long the pickling of one name may take in a child that was told to end; the
 child itself has 2 s for all of them before it is killed."""
-
-Proof = Callable[[bytes, int], "str | None"]
-"""Loads a stream's values in a process of its own; returns why that failed."""
 
 
 def send(side: ChildSide, values: Mapping[str, Any], known: Mapping[str, Any]) -> None:
@@ -82,21 +82,51 @@ def _send_pack(
     side: ChildSide, values: Mapping[str, Any], known: Mapping[str, Any]
 ) -> bytes:
     begin = time.monotonic()
-    packed = parcel.pack(values, known, lambda name: _tell_pickling(side, name))
+    packed = parcel.pack(
+        values,
+        known,
+        lambda name: _tell_pickling(side, name),
+        beside=side.has("buffers"),
+    )
     _tell_pickling(side, None)
     if packed.failures:
         side.send("failed", failures=packed.failures)
     if not packed.sizes:
         return KEPT
+    buffers = [view for name in packed.sizes for view in packed.buffers[name]]
+    inline = not (buffers or side.has("buffers")) or (
+        not buffers and sum(packed.sizes.values()) < _INLINE_BYTES
+    )
     side.send(
         "names",
         sizes=packed.sizes,
-        blob=packed.blob,
+        blob=packed.blob if inline else None,
+        buffers={
+            name: [(view.nbytes, view.readonly) for view in packed.buffers[name]]
+            for name in packed.sizes
+        },
         begin=begin,
         time=time.monotonic(),
         last=len(values) == 1,
+        asker=os.getpid(),
     )
-    return side.receive()
+    answer = _receive_answer(side)
+    if answer == GO:
+        side.push((*packed.stream, *buffers))
+        answer = _receive_answer(side)  # until then the bytes must stay as they are
+    return answer
+
+
+def _receive_answer(side: ChildSide) -> bytes:
+    """Wait for the answer to this process, b"" when the parent is gone.
+
+    One to a fork that has died while it asked may come before.
+    """
+    while data := side.receive(ANSWER.size):
+        answer, asker = ANSWER.unpack(data)
+        if asker == os.getpid():
+            return bytes(answer)
+    return b""
 
 
 def _tell_pickling(side: ChildSide, name: str | None) -> None:
@@ -146,35 +176,3 @@ def _children_kept() -> Iterator[None]:
     finally:
         if before is not None:  # a handler of C code: Python cannot put it back
             signal.signal(signal.SIGCHLD, before)
-
-
-@dataclass(kw_only=True)
-class Brought:
-    """What came back from one child, in the parent, with its costs."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
-    """Pickled bytes of each name."""
-    dump_seconds: float = 0.0
-    transport_seconds: float = 0.0
-    load_seconds: float = 0.0
-
-    def take(self, message: Mapping[str, Any], prove: Proof) -> bytes:
-        """Load what a "names" message carries; return the answer to the child."""
-        arrived = time.monotonic()
-        names, blob = list(message["sizes"]), message["blob"]
-        self.dump_seconds += message["time"] - message["begin"]
-        self.transport_seconds += arrived - message["time"]
-        try:
-            values = parcel.unpack(blob, len(names), prove)
-        except Exception as error:  # noqa: BLE001 - loading runs the person's code
-            if len(names) > 1 and not message["last"]:
-                return RESEND
-            for name in names:
-                self.failures[name] = f"loading it failed: {parcel.text_of(error)}"
-        else:
-            self.load_seconds += time.monotonic() - arrived
-            self.values.update(zip(names, values, strict=True))
-            self.sizes.update(message["sizes"])
-        return KEPT

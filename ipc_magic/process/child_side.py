@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ipc_magic.process import wire
+from ipc_magic.process import buffers_out, wire
 from ipc_magic.process.merge import mark
 from ipc_magic.process.wiring import Wiring
 
@@ -100,10 +100,23 @@ class ChildSide:
             return False
         return True
 
-    def receive(self) -> bytes:
-        """Wait for bytes from the parent; b"" when it is gone."""
+    def receive(self, size: int) -> bytes:
+        """Wait for `size` bytes from the parent at most; b"" when it is gone."""
         fd = self._fd("channel")
-        return os.read(fd, 1 << 16) if fd is not None else b""
+        return os.read(fd, size) if fd is not None else b""
+
+    def has(self, name: str) -> bool:
+        """Return whether there is such a descriptor, and it is still ours."""
+        return name in self._fds and self._fd(name) is not None
+
+    def push(self, pieces: Sequence[memoryview]) -> None:
+        """Send bytes through the pipe for large results; they must not change yet."""
+        fd = self._fd("buffers")
+        try:
+            if fd is not None:
+                buffers_out.push(fd, pieces)
+        except OSError:
+            pass  # the parent is gone; the lifeline sees to the rest
 
     @contextmanager
     def lent(self) -> Iterator[None]:

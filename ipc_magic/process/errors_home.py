@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import traceback
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ipc_magic.errors import ChildTraceback
@@ -34,9 +34,7 @@ def pack(
     return fields
 
 
-def unpack(
-    fields: Mapping[str, Any], prove: Callable[[bytes, int], str | None]
-) -> BaseException:
+def unpack(fields: Mapping[str, Any], prove: parcel.Proof) -> BaseException:
     """Return the error to raise in the parent, which shows the child's traceback.
 
     It is the child's own error where that loads to the same type and text; else a
@@ -55,13 +53,11 @@ def unpack(
     return error
 
 
-def _original(
-    fields: Mapping[str, Any], prove: Callable[[bytes, int], str | None]
-) -> BaseException | None:
+def _original(fields: Mapping[str, Any], prove: parcel.Proof) -> BaseException | None:
     if fields["blob"] is None:
         return None
     try:
-        (error,) = parcel.unpack(fields["blob"], 1, prove)
+        (error,) = parcel.unpack(parcel.Parcel(fields["blob"], 1), prove)
     except Exception:  # noqa: BLE001 - it does not load: the stand-in is for that
         return None
     same = (

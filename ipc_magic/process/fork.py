@@ -122,14 +122,16 @@ def start(
     compute_threads: int | Literal["keep"] | None = None,
     memory_bytes: int | None = None,
     meter: Meter | None = None,
+    results: bool = False,
 ) -> Started:
     """Fork `number` children that run `body`.
 
     `names` are the person's variables: their open files are flushed, what a fork
     breaks among them is told. `compute_threads` is for OpenMP and torch, by default
-    one where they were loaded before. `meter` measures the children's memory. Raises
-    `CannotStart`, with no child left. To be called within `interrupts.counted()`, or
-    an interrupt may leave a child behind.
+    one where they were loaded before. `meter` measures the children's memory. Where
+    large `results` are to come back each has a pipe for them. Raises `CannotStart`,
+    with no child left. To be called within `interrupts.counted()`, or an interrupt
+    may leave a child behind.
     """
     if not hasattr(os, "fork"):
         raise CannotStart("not started: this system has no fork")
@@ -141,6 +143,7 @@ def start(
             compute_threads=compute_threads,
             memory_bytes=memory_bytes,
             meter=meter,
+            results=results,
         )
 
 
@@ -152,6 +155,7 @@ def _start(
     compute_threads: int | Literal["keep"] | None,
     memory_bytes: int | None,
     meter: Meter | None,
+    results: bool,
 ) -> Started:
     hazards.refuse_cuda()
     threads = _compute_threads(compute_threads)
@@ -186,7 +190,7 @@ def _start(
                 interrupt_handler=interrupts.handler_for_children(),
             )
             try:
-                children.append(_fork(body, orders, mask, meter))
+                children.append(_fork(body, orders, mask, meter, results=results))
             except OSError as error:
                 abandon(children)
                 raise CannotStart(
@@ -210,9 +214,14 @@ def _compute_threads(asked: int | Literal["keep"] | None) -> int | None:
 
 
 def _fork(
-    body: child.Body, orders: child.Orders, mask: set[Any], meter: Meter | None
+    body: child.Body,
+    orders: child.Orders,
+    mask: set[Any],
+    meter: Meter | None,
+    *,
+    results: bool,
 ) -> Child:
-    wires = wiring.make()
+    wires = wiring.make(results=results)
     begin = time.monotonic()
     try:
         orders.meter = meter.track() if meter is not None else None

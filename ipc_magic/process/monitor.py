@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from math import inf
 
 from ipc_magic.process import guards, interrupts, memory_limits
-from ipc_magic.process.bring import Proof
+from ipc_magic.process.brought import Brought, Room, anything
 from ipc_magic.process.cell import Cell
 from ipc_magic.process.fork import Child, abandon
 from ipc_magic.process.front import Front
 from ipc_magic.process.idleness import Idleness
 from ipc_magic.process.merge import STREAMS, Text
 from ipc_magic.process.output import Tagged
+from ipc_magic.process.parcel import Parcel, Proof
 from ipc_magic.process.watch import GRACE_SECONDS, HELLO_SECONDS, Watch
 from ipc_magic.process.wire import BrokenChannel, Message
 
@@ -34,7 +35,7 @@ _TICK_SECONDS = 1.0
 _REAP_SECONDS = 0.02
 
 
-def _unproven(_blob: bytes, _number: int) -> str | None:
+def _unproven(_parcel: Parcel) -> str | None:
     return "this process takes no results back"
 
 
@@ -42,8 +43,8 @@ class Monitor:
     """Watches children until all have ended.
 
     `cell` serves to say where a child sits; `prove` loads foreign results in a
-    process of its own; the text of `tagged` children is told apart; `progress` says in
-    a line how far they are.
+    process of its own, `room` says whether there is memory for them; the text of
+    `tagged` children is told apart; `progress` says in a line how far they are.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Monitor:
         *,
         limits: guards.Limits,
         prove: Proof = _unproven,
+        room: Room = anything,
         cell: Cell | None = None,
         tagged: bool = False,
         progress: Callable[[], str] | None = None,
@@ -62,7 +64,7 @@ class Monitor:
             Watch(
                 child=c,
                 cell=cell,
-                prove=prove,
+                brought=Brought(prove=prove, room=room),
                 idleness=Idleness(c.pid, now),
                 hello_due=c.forked_at + HELLO_SECONDS,
             )
@@ -169,6 +171,10 @@ class Monitor:
             if not asks_more:
                 self._unregister(fd)
             return
+        if what == "buffers":
+            watch.read_results()
+            self._follow_results(watch)
+            return
         try:
             data = os.read(fd, _READ_BYTES)
         except BlockingIOError:
@@ -180,6 +186,7 @@ class Monitor:
             return
         try:
             self._show(watch, watch.feed(what, data))
+            self._follow_results(watch)
             if watch.outcome is not None and watch.child.pidfd >= 0:
                 # It is about to end. The end of each pipe need not wake us first:
                 # what grandchildren still write is read when it has ended.
@@ -192,6 +199,14 @@ class Monitor:
                 channel.shutdown(socket.SHUT_RDWR)
             finally:
                 channel.detach()  # the wiring closes it
+
+    def _follow_results(self, watch: Watch) -> None:
+        """Look at the pipe for large results as long as some are on their way."""
+        pipe = watch.child.wires.parent.get("buffers", -1)
+        if watch.awaited < 0:
+            self._unregister(pipe)
+        elif pipe not in self._sources:
+            self._register(pipe, watch, "buffers")
 
     def _show(self, watch: Watch, pieces: Iterator[Text | Message]) -> None:
         writer = self._tagged.get(watch.child.index, self._front)

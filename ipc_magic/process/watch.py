@@ -15,7 +15,7 @@ from typing import Any
 
 from ipc_magic.process import child as child_life
 from ipc_magic.process import ending, guards, leftovers
-from ipc_magic.process.bring import Brought, Proof
+from ipc_magic.process.brought import Brought
 from ipc_magic.process.cell import Cell
 from ipc_magic.process.fork import Child
 from ipc_magic.process.idleness import Idleness
@@ -39,10 +39,9 @@ class Watch:
     child: Child
     cell: Cell | None
     """What it runs; serves to say where it sits."""
-    prove: Proof
-    """Loads foreign results in a process of its own."""
+    brought: Brought
+    """What it sends back."""
     idleness: Idleness
-    brought: Brought = field(default_factory=Brought)
     stopped: str | None = None
     """Why we stopped it: timeout, memory_limit, keep_free, interrupted, not_started."""
     stopped_at: float | None = None
@@ -112,14 +111,32 @@ class Watch:
         if message.kind == "packing":
             self.packing_at = time.monotonic()
         if message.kind == "names":
-            answer = self.brought.take(fields, self.prove)
+            self._answer(self.brought.announce(fields, self._pipe))
             fields.pop("blob")
-            try:
-                os.write(self.child.wires.parent["channel"], answer)
-            except OSError:
-                pass  # it ended while it waited for the answer
         elif message.kind == "failed":
-            self.brought.failures.update(fields["failures"])
+            self.brought.fail(fields["failures"])
+
+    @property
+    def _pipe(self) -> int:
+        """Return what large results are read from, -1 if none were asked for."""
+        return self.child.wires.parent.get("buffers", -1)
+
+    @property
+    def awaited(self) -> int:
+        """Return the pipe that results are coming through, -1 if none are."""
+        return self._pipe if self.brought.arrival is not None else -1
+
+    def read_results(self) -> None:
+        """Read what the pipe for large results holds."""
+        answer = self.brought.read(self._pipe)
+        if answer is not None:
+            self._answer(answer)
+
+    def _answer(self, answer: bytes) -> None:
+        try:
+            os.write(self.child.wires.parent["channel"], answer)
+        except OSError:
+            pass  # it ended while it waited for the answer
 
     def stop(self, reason: str, number: int, grace_seconds: float) -> None:
         """Tell the child to end, and note why and where it was."""
@@ -223,6 +240,8 @@ class Watch:
         """Yield the last of a child that has ended; end what it left behind."""
         child = self.child
         still_open = self._drain()
+        self.read_results()  # it may have ended after the last of them
+        self.brought.lose()
         yield from child.merger.flush()
         listed = (self.outcome or {}).get("children", [])
         pipes = [os.fstat(child.wires.parent[name]).st_ino for name in still_open]

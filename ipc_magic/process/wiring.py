@@ -3,6 +3,7 @@
 stdout, stderr   pipes for what Python, C code and grandchildren write
 channel          a socket pair for frames (see wire.py), both ways
 lifeline         a silent pipe: its end closes when the parent is gone
+buffers          a pipe for results that are large, where some were asked for
 stack            a memory file: faulthandler writes where the child is
 """
 
@@ -48,16 +49,20 @@ class Wiring:
         self.child.clear()
 
 
-def make() -> Wiring:
-    """Return the wiring for one child; raises OSError, with nothing left open."""
+def make(*, results: bool = False) -> Wiring:
+    """Return the wiring for one child, whose `results` may be large, or there are none.
+
+    Raises OSError, with nothing left open.
+    """
     wiring = Wiring()
+    read_here = ("stdout", "stderr", *(["buffers"] if results else []))
     try:
-        for name in ("stdout", "stderr", "lifeline"):
+        for name in (*read_here, "lifeline"):
             read, write = os.pipe()
             ends = (write, read) if name == "lifeline" else (read, write)
             wiring.parent[name] = parent_only.hold(ends[0])
             wiring.child[name] = ends[1]
-        for name in ("stdout", "stderr"):
+        for name in read_here:
             _enlarge(wiring.parent[name])
             os.set_blocking(wiring.parent[name], False)
         _have_end_signalled(wiring.child["lifeline"])

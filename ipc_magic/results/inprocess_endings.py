@@ -146,3 +146,9 @@ def no_room(free_bytes: int, keep_free_bytes: int) -> str:
         f"not started: {size(free_bytes)} of memory is free, and --keep-free asks for "
         f"{size(keep_free_bytes)}; a smaller --keep-free runs it all the same"
     )
+
+
+def no_room_for(needed_bytes: int, margin_bytes: int) -> str:
+    """Say why results are not taken that leave less than --keep-free."""
+    left = size(max(0, margin_bytes))
+    return f"it has {size(needed_bytes)}, and --keep-free leaves {left} for it"

@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 
-from ipc_magic.process import bring, proof, watch
+from ipc_magic.process import bring, parcel, proof, watch
 from ipc_magic.process.guards import Limits
 
 
@@ -53,7 +53,7 @@ def bring_back(run_children, shown):
         ran = run_children(
             body,
             limits=limits,
-            prove=prove or (lambda blob, number: proof.prove(blob, number, shown)),
+            prove=prove or (lambda parcel: proof.prove(parcel, shown)),
         )
         return ran.watch.brought, ran
 
@@ -200,7 +200,7 @@ def test_an_end_that_is_put_off_is_the_persons(bring_back):
 def test_a_child_that_dies_while_its_values_are_loaded_does_no_harm(
     bring_back, is_running, wait_until
 ):
-    def kill_the_child(_blob, _number):
+    def kill_the_child(_parcel):
         # As an impatient person would: the child waits for the answer.
         import psutil
 
@@ -293,25 +293,22 @@ def test_a_fork_of_the_child_speaks_for_it(run_children):
     ids=["plain", "own class", "exits", "crashes", "raises", "hostile", "leaves"],
 )
 def test_a_stream_is_proved_in_a_process_of_its_own(shown, value, told):
-    from ipc_magic.process import parcel
 
     blob = parcel.pack({"value": value}, {}).blob
-    reason = proof.prove(blob, 1, shown)
+    reason = proof.prove(parcel.Parcel(blob, 1), shown)
     assert reason is None if told is None else reason.startswith(told)
     assert shown.pieces == []
 
 
 def test_a_stream_that_does_not_come_to_an_end_is_given_up(shown, monkeypatch):
-    from ipc_magic.process import parcel
 
     monkeypatch.setattr(proof, "PATIENCE_SECONDS", 0.3)
     blob = parcel.pack({"value": DoingThere(time.sleep, 60)}, {}).blob
-    assert proof.prove(blob, 1, shown) == "it had not loaded after 0.3 s"
+    assert proof.prove(parcel.Parcel(blob, 1), shown) == "it had not loaded after 0.3 s"
 
 
 def test_what_a_proof_prints_is_not_shown(shown):
-    from ipc_magic.process import parcel
 
     blob = parcel.pack({"value": DoingThere(print, "text")}, {}).blob
-    assert proof.prove(blob, 1, shown) is None
+    assert proof.prove(parcel.Parcel(blob, 1), shown) is None
     assert shown.pieces == []

@@ -23,7 +23,7 @@ def raised(error: BaseException) -> BaseException:
         return caught
 
 
-def home(error, prove=lambda _blob, _number: None):
+def home(error, prove=lambda _parcel: None):
     """Bring an error home as it comes: over the channel."""
     packed = errors_home.pack(raised(error), LINES, {})
     (message,) = wire.Decoder().feed(wire.encode("outcome", packed))
@@ -220,7 +220,7 @@ def test_a_stand_in_is_caught_by_all_builtin_bases(error, base):
 
 
 def test_an_error_that_does_not_pass_its_proof_comes_as_a_stand_in():
-    came = home(Mine("text"), prove=lambda _blob, _number: "it crashes")
+    came = home(Mine("text"), prove=lambda _parcel: "it crashes")
     assert type(came) is not Mine
     assert (type(came).__name__, str(came)) == ("Mine", "text")
 

@@ -385,7 +385,7 @@ def test_garbage_on_the_channel_costs_the_result_and_no_more(run_children, size)
             print("it was not read")
         print("after")
         side.send("names", sizes={"a": 1}, blob=b"", begin=0.0, time=0.0, last=True)
-        side.receive()  # does not wait for ever
+        side.receive(5)  # does not wait for ever
         return {"lost": True}
 
     ran = run_children(body)
@@ -609,7 +609,7 @@ def test_a_channel_of_garbage_is_closed_when_no_file_can_be_opened(
 ):
     def body(side, _orders):
         os.write(side._fds["channel"], b"garbage" * 100)
-        return {"read": side.receive().decode()}
+        return {"read": side.receive(5).decode()}
 
     ran = run_children(
         body, while_running=lambda *_: request.getfixturevalue("no_descriptor_left")

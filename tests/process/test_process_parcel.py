@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 from ipc_magic.process import parcel
 
 
-def never(_blob, _number):
+def never(_parcel):
     raise AssertionError("a stream that was to be loaded at once was proved")
 
 
-def home(values, known=None, prove=lambda _blob, _number: None):
+def home(values, known=None, prove=lambda _parcel: None):
     packed = parcel.pack(values, known or {})
     assert packed.failures == {}
-    came = parcel.unpack(packed.blob, len(values), prove)
+    came = parcel.unpack(parcel.Parcel(packed.blob, len(values)), prove)
     return dict(zip(values, came, strict=True))
 
 
@@ -113,7 +113,7 @@ def test_one_that_cannot_be_pickled_is_named_and_the_others_are_kept(bad, reason
     assert packed.failures["bad"].startswith(reason)
     assert list(packed.sizes) == ["a", "b"]
     assert sum(packed.sizes.values()) == len(packed.blob)
-    a, b = parcel.unpack(packed.blob, 2, never)
+    a, b = parcel.unpack(parcel.Parcel(packed.blob, 2), never)
     assert a == shared
     assert b == [shared, late, late]
     assert b[0] is a
@@ -151,7 +151,7 @@ def test_what_the_child_made_goes_by_value(notebook):
     values = {"point": notebook["Point"](21), "function": notebook["double"]}
     packed = parcel.pack(values, known)
     del notebook["Point"], notebook["double"]
-    point, function = parcel.unpack(packed.blob, 2, lambda *_: None)
+    point, function = parcel.unpack(parcel.Parcel(packed.blob, 2), lambda *_: None)
     assert type(point).__name__ == "Point"
     assert function(point.x) == 42
 
@@ -163,7 +163,7 @@ def test_what_the_child_made_anew_under_a_known_name_goes_by_value(notebook):
     run_cell(CELL, notebook)  # in the child
     packed = parcel.pack({"point": notebook["Point"](1)}, known)
     notebook["Point"] = old
-    (point,) = parcel.unpack(packed.blob, 1, lambda *_: None)
+    (point,) = parcel.unpack(parcel.Parcel(packed.blob, 1), lambda *_: None)
     assert type(point) is not old
     assert point.x == 1
 
@@ -231,13 +231,13 @@ ran_here = []
 def test_a_foreign_stream_is_proved_before_anything_of_it_runs(value):
     asked = []
 
-    def refuse(blob, number):
-        asked.append((blob, number))
+    def refuse(asked_for):
+        asked.append((asked_for.blob, asked_for.number))
         return "it crashes"
 
     packed = parcel.pack({"plain": 1, "value": value}, {})
     with pytest.raises(pickle.UnpicklingError, match="it crashes"):
-        parcel.unpack(packed.blob, 2, refuse)
+        parcel.unpack(parcel.Parcel(packed.blob, 2), refuse)
     assert asked == [(packed.blob, 2)]
     assert ran_here == []
 
@@ -256,7 +256,7 @@ def raise_it(error):
 def test_what_would_end_the_session_is_an_error(error):
     packed = parcel.pack({"value": Loading(raise_it, error)}, {})
     with pytest.raises(pickle.UnpicklingError, match=type(error).__name__):
-        parcel.unpack(packed.blob, 1, lambda *_: None)
+        parcel.unpack(parcel.Parcel(packed.blob, 1), lambda *_: None)
 
 
 @pytest.mark.parametrize("on", [True, False])
@@ -267,10 +267,10 @@ def test_the_collector_is_as_it_was(on):
     if not on:
         gc.disable()
     try:
-        parcel.load(blobs[0], 1)
+        parcel.load(parcel.Parcel(blobs[0], 1))
         assert gc.isenabled() is on
         with pytest.raises(LookupError):
-            parcel.load(blobs[1], 1)
+            parcel.load(parcel.Parcel(blobs[1], 1))
         assert gc.isenabled() is on
     finally:
         gc.enable()
@@ -280,7 +280,7 @@ def test_the_collector_is_as_it_was(on):
 def test_a_stream_that_was_cut_is_an_error(cut):
     blob = parcel.pack({"a": "x" * 100}, {}).blob
     with pytest.raises((pickle.UnpicklingError, EOFError)):
-        parcel.unpack(blob[:-cut], 1, never)
+        parcel.unpack(parcel.Parcel(blob[:-cut], 1), never)
 
 
 class MyList(list):
