@@ -92,7 +92,7 @@ class IPCMagics(Magics):
             # Here a `;` hides the report; in a cell it hides the cell's own value.
             if not (chosen["quiet"] or what.ends_in_semicolon):
                 self._show(report, chosen)
-            return run.value()
+            return run.take_value()
         if chosen["quiet"]:
             return None
         if chosen["verbose"]:

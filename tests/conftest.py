@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
+import platform
 import re
 import signal
 import sys
@@ -197,6 +198,15 @@ def plain_kernel_class() -> Any:
 def plain_terminal_class() -> Any:
     """Give the class `Terminal`, for terminals made in a special way."""
     return _load("terminal_driver").Terminal
+
+
+@pytest.fixture(scope="session")
+def seccomp() -> Any:
+    """Give the module that has calls of the system refused."""
+    module = _load("seccomp")
+    if platform.machine() not in module.NUMBERS:
+        pytest.skip("numbers of calls are not known here")
+    return module
 
 
 @pytest.fixture

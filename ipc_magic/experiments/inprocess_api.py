@@ -68,7 +68,7 @@ def of_function(
     remember(report)
     if error is not None and raise_error:
         raise error
-    return Run(value=run.value(), report=report, error=error)
+    return Run(value=run.take_value(), report=report, error=error)
 
 
 def _check(function: object, args: object, kwargs: object) -> None:

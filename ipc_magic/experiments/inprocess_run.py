@@ -210,16 +210,19 @@ class CellRun:
         """The result, once the children have ended."""
         return self.conclude()[0]
 
-    def value(self) -> Any:
-        """Return the value of the expression; a list of them for several children."""
-        return self._values_of(VALUE)
+    def take_value(self) -> Any:
+        """Return the value of the expression; a list of them for several children.
+
+        It is not kept: what takes much memory goes when the person lets it go.
+        """
+        return self._take(VALUE)
 
     def _names(self) -> dict[str, Any]:
         came = {n for w in self._monitor.watches for n in w.brought.values}
-        return {n: self._values_of(n) for n in self._cell.bring if n in came}
+        return {n: self._take(n) for n in self._cell.bring if n in came}
 
-    def _values_of(self, name: str) -> Any:
-        values = [w.brought.values.get(name) for w in self._monitor.watches]
+    def _take(self, name: str) -> Any:
+        values = [w.brought.values.pop(name, None) for w in self._monitor.watches]
         return values if self._options.tag else values[0]
 
     def _first_error(self) -> BaseException | None:

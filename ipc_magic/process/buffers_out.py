@@ -91,6 +91,8 @@ def push(pipe: int, pieces: Sequence[memoryview]) -> None:
         except OSError:
             if move is os.writev:
                 raise
+            done = 0
+        if not done:  # refused, by an error or by doing nothing
             move = os.writev
             continue
         while done and done >= todo[-1].nbytes:

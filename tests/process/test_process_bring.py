@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import random
 import signal
 import threading
 import time
 import warnings
 
+import numpy as np
 import pytest
 
-from ipc_magic.process import bring, parcel, proof, watch
+from ipc_magic.process import bring, buffers_out, fresh, parcel, proof, watch
 from ipc_magic.process.guards import Limits
 
 
@@ -44,7 +47,7 @@ class Ours:
 def bring_back(run_children, shown):
     """Give a function that brings values back from a child."""
 
-    def run(values, prove=None, limits=None, before=lambda: None):
+    def run(values, prove=None, limits=None, before=lambda: None, pipe=True, **more):
         def body(side, _orders):
             before()
             bring.send(side, values, {})
@@ -54,6 +57,8 @@ def bring_back(run_children, shown):
             body,
             limits=limits,
             prove=prove or (lambda parcel: proof.prove(parcel, shown)),
+            orders={"results": pipe},
+            **more,
         )
         return ran.watch.brought, ran
 
@@ -312,3 +317,226 @@ def test_what_a_proof_prints_is_not_shown(shown):
     blob = parcel.pack({"value": DoingThere(print, "text")}, {}).blob
     assert proof.prove(parcel.Parcel(blob, 1), shown) is None
     assert shown.pieces == []
+
+
+# Large results, through the pipe.
+
+LARGE = 30 << 20
+
+
+class Holding:
+    """What runs code of its own when it is pickled: a fork of the child does that."""
+
+    def __init__(self, **held):
+        vars(self).update(held)
+
+    def __reduce__(self):
+        return Holding, (), vars(self)
+
+
+def large(kind=bytearray):
+    return kind(os.urandom(1 << 20)) * (LARGE >> 20)
+
+
+@pytest.mark.parametrize("pipe", [True, False], ids=["a pipe", "no pipe"])
+@pytest.mark.parametrize("how", ["sent by the child", "sent by a fork of it"])
+def test_what_each_name_took_is_known(bring_back, pipe, how):
+    array = np.frombuffer(large(), dtype=float)
+    values = {"array": array, "few": [1, 2], "text": "word" * 50_000}
+    if how == "sent by a fork of it":
+        values["few"] = Holding(a=1)
+    brought, ran = bring_back(values, pipe=pipe)
+    assert brought.failures == {}
+    assert list(brought.sizes) == list(values)
+    assert brought.values["array"].tobytes() == array.tobytes()
+    assert brought.values["array"].flags.writeable
+    assert brought.values["text"] == values["text"]
+    assert brought.buffer_sizes == {"array": LARGE if pipe else 0, "few": 0, "text": 0}
+    moved = sum(brought.sizes.values()) + sum(brought.buffer_sizes.values())
+    assert LARGE + 200_000 < moved < LARGE + 202_000
+    assert ran.outcome["ended"]
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS, 0])
+def test_where_pages_may_not_be_moved_they_are_copied(bring_back, seccomp, code):
+    sent = large()
+    brought, _ = bring_back(
+        {"a": sent}, before=lambda: seccomp.refuse("vmsplice", code)
+    )
+    assert brought.values == {"a": sent}
+    assert brought.buffer_sizes == {"a": LARGE}
+
+
+def test_a_child_that_closed_its_pipe_sends_all_in_the_stream(run_children, shown):
+    sent = large()
+
+    def body(side, _orders):
+        os.close(side.descriptor("buffers"))
+        bring.send(side, {"a": sent}, {})
+        return {}
+
+    brought = run_children(body, orders={"results": True}).watch.brought
+    assert brought.values == {"a": sent}
+    assert brought.buffer_sizes == {"a": 0}
+
+
+def test_what_there_is_no_room_for_is_left(bring_back):
+    asked = []
+
+    def room(size):
+        asked.append(size)
+        return "it is too large" if size > LARGE else None
+
+    values = {"large": [large(), 1], "small": bytearray(100_000), "b": 2}
+    brought, ran = bring_back(values, room=room)
+    assert brought.values == {"small": values["small"], "b": 2}
+    assert brought.failures == {"large": "it is too large"}
+    assert asked[0] > asked[1] > LARGE > asked[2]  # together, then one by one
+    assert ran.outcome["ended"]
+
+
+def test_what_no_memory_is_had_for_is_left(bring_back, monkeypatch):
+    make = fresh.make
+
+    def refuse(size, *, readonly):
+        return make(1 << 60 if size > LARGE else size, readonly=readonly)
+
+    monkeypatch.setattr(fresh, "make", refuse)
+    brought, _ = bring_back({"large": [large(bytes), 1], "b": bytes(100_000)})
+    assert brought.values == {"b": bytes(100_000)}
+    assert brought.failures == {"large": "there is no memory for it"}
+
+
+@pytest.fixture
+def ending_halfway(monkeypatch, tmp_path):
+    """Have the first that sends large results, or all, end when half is sent."""
+
+    def arrange(end, *, always=False):
+        push, met = buffers_out.push, tmp_path / "met"
+
+        def half(pipe, pieces):
+            if always or not met.exists():
+                met.touch()
+                whole = b"".join(pieces)
+                push(pipe, [memoryview(whole)[: len(whole) // 2]])
+                end()
+            push(pipe, pieces)
+
+        monkeypatch.setattr(buffers_out, "push", half)
+
+    return arrange
+
+
+def end_at_once():
+    os._exit(3)
+
+
+def test_a_fork_that_dies_while_it_sends_costs_no_name(bring_back, ending_halfway):
+    ending_halfway(end_at_once)
+    values = {"a": Holding(held=large()), "b": large(bytes), "c": [3]}
+    brought, ran = bring_back(values)
+    assert brought.failures == {}
+    assert brought.values["a"].held == values["a"].held
+    assert (brought.values["b"], brought.values["c"]) == (values["b"], [3])
+    assert ran.outcome["ended"]
+
+
+def test_the_last_fork_that_dies_while_it_sends_is_told(bring_back, ending_halfway):
+    ending_halfway(end_at_once, always=True)
+    brought, ran = bring_back({"a": Holding(held=large()), "b": [1]})
+    assert brought.values == {"b": [1]}
+    assert brought.failures == {"a": "pickling it ended the process (exit code 3)"}
+    assert ran.outcome["ended"]
+
+
+def test_a_child_that_dies_while_it_sends_is_told(bring_back, ending_halfway):
+    ending_halfway(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    brought, ran = bring_back({"a": large(), "b": 1})
+    assert brought.values == {}
+    reason = "the process that sent it ended meanwhile"
+    assert brought.failures == {"a": reason, "b": reason}
+    assert ran.watch.child.exit_code() == -signal.SIGKILL
+    assert brought.arrival is None
+
+
+def test_what_was_sent_whole_arrives_though_the_child_dies(bring_back, monkeypatch):
+    push = buffers_out.push
+
+    def push_and_die(pipe, pieces):
+        push(pipe, pieces)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(buffers_out, "push", push_and_die)
+    brought, ran = bring_back({"a": large()})
+    assert list(brought.values) == ["a"]
+    assert ran.watch.child.exit_code() == -signal.SIGKILL
+
+
+def test_a_child_that_stands_still_while_it_sends_runs_into_the_limit(
+    bring_back, ending_halfway
+):
+    ending_halfway(lambda: time.sleep(60))
+    limits = Limits(timeout_seconds=0.5)
+    brought, ran = bring_back({"a": large()}, limits=limits)
+    assert ran.watch.stopped == "timeout"
+    assert list(brought.failures) == ["a"]
+
+
+def test_an_answer_to_another_is_passed_over(monkeypatch):
+    class Side:
+        answers = [  # noqa: RUF012
+            bring.ANSWER.pack(bring.KEPT, os.getpid() + 1),
+            bring.ANSWER.pack(bring.RESEND, os.getpid()),
+        ]
+
+        def receive(self, size):
+            assert size == bring.ANSWER.size
+            return self.answers.pop(0) if self.answers else b""
+
+    side = Side()
+    assert bring._receive_answer(side) == bring.RESEND
+    assert bring._receive_answer(side) == b""
+
+
+def test_several_children_send_at_once(run_children):
+    def body(side, orders):
+        bring.send(side, {"a": bytes([orders.index]) * LARGE}, {})
+        return {}
+
+    ran = run_children(body, number=4, orders={"results": True})
+    for index, watch_ in enumerate(ran.watches):
+        assert watch_.brought.values == {"a": bytes([index]) * LARGE}
+
+
+@pytest.mark.slow
+def test_a_child_killed_at_any_moment_of_a_transfer_does_no_harm(run_children):
+    chosen = random.Random(0)
+    sent = {"a": large(), "b": [Ours(1)], "c": large(bytes)}
+
+    def body(side, _orders):
+        bring.send(side, sent, {})
+        return {"ended": True}
+
+    def kill_soon(started, _monitor):
+        (child,) = started.children
+        pause = chosen.random() * 0.06
+        killing = threading.Timer(pause, lambda: os.kill(child.pid, signal.SIGKILL))
+        killing.start()
+        killers.append(killing)
+
+    endings, killers = set(), []
+    for _ in range(200):
+        ran = run_children(
+            body,
+            orders={"results": True},
+            while_running=kill_soon,
+            prove=lambda _parcel: None,
+        )
+        killers[-1].join()
+        brought = ran.watch.brought
+        assert brought.arrival is None
+        assert list(brought.values) in ([], ["a", "b", "c"])
+        if brought.values:
+            assert (brought.values["a"], brought.values["c"]) == (sent["a"], sent["c"])
+        endings.add((bool(brought.values), bool(brought.failures)))
+    assert {(True, False), (False, True)} <= endings

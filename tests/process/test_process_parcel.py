@@ -191,7 +191,6 @@ Pair = namedtuple("Pair", "a b")
         date(2024, 2, 29),
         Decimal("1.5"),
         ValueError("text"),
-        range(3),
         bytearray(b"x"),
         2**100,
     ],
@@ -225,8 +224,14 @@ ran_here = []
         len,
         Loading(eval, "ran_here.append(1)"),
         Loading(print),
+        range(3),
+        Loading(bytearray, 20 << 40),
+        Loading(np.ones, 20 << 40),
     ],
-    ids=["class", "array of them", "method", "function", "eval", "print"],
+    ids=[
+        *("class", "array of them", "method", "function", "eval", "print"),
+        *("a range", "a long bytearray", "a long array"),
+    ],
 )
 def test_a_foreign_stream_is_proved_before_anything_of_it_runs(value):
     asked = []
