@@ -191,10 +191,10 @@ def test_no_witness_is_left_when_a_fork_fails(ipc_shell, monkeypatch):
         init(self, **how)
         witnesses.append(self)
 
-    def fail_the_second(body, orders, *args):
+    def fail_the_second(body, orders, *args, **more):
         if orders.index:
             raise OSError(11, "Resource temporarily unavailable")
-        return fork_one(body, orders, *args)
+        return fork_one(body, orders, *args, **more)
 
     ipc_shell.run_cell("%%inprocess --mechanism witness\npass")  # and its control
     monkeypatch.setattr(WitnessProcess, "__init__", note)

@@ -394,10 +394,10 @@ def test_an_interrupt_as_children_are_forked_leaves_none(
 ):
     forked, real = [], fork._fork
 
-    def interrupted_fork(*args):
+    def interrupted_fork(*args, **more):
         if when == "before":
             os.kill(os.getpid(), signal.SIGINT)
-        forked.append(real(*args))
+        forked.append(real(*args, **more))
         if when == "after":
             os.kill(os.getpid(), signal.SIGINT)
         return forked[-1]
