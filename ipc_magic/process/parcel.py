@@ -12,7 +12,7 @@ import io
 import pickle
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -292,26 +292,42 @@ def _load_all(kind: type[pickle.Unpickler], parcel: Parcel) -> list[Any]:
             gc.enable()
 
 
-def surely_packable(values: Mapping[str, Any], budget: int = 1000) -> bool:
-    """Return whether pickling runs no code of the person's, looking at few objects."""
+def surely_packable(values: Mapping[str, Any], budget: int = 10_000) -> bool:
+    """Return whether pickling runs no code of the person's.
+
+    A container of a million texts is looked at as a whole; at most `budget` values
+    that lie in others are looked at one by one.
+    """
     todo = list(values.values())
-    for _ in range(budget):
-        if not todo:
-            return True
+    while todo:
         value = todo.pop()
         kind = type(value)
-        if kind in (list, tuple, set, frozenset):
-            todo.extend(value if len(value) < budget else [_TOO_MANY])
-        elif kind is dict:
-            todo.extend(value.keys() if len(value) < budget else [_TOO_MANY])
-            todo.extend(value.values() if len(value) < budget else [])
-        elif not (kind in _LEAVES or _is_plain_array(value)):
+        try:
+            if kind in _CONTAINERS:
+                todo += _not_leaves(value)
+            elif kind is dict:
+                todo += _not_leaves(value)
+                todo += _not_leaves(value.values())
+            elif not (kind in _LEAVES or _is_plain_array(value)):
+                return False
+        except RuntimeError:
+            return False  # a thread changes it meanwhile
+        budget -= 1
+        if budget < len(todo):
             return False
-    return False
+    return True
 
 
-_TOO_MANY = object()
-_LEAVES = (str, bytes, bytearray, int, float, complex, bool, type(None))
+def _not_leaves(items: Iterable[Any]) -> list[Any]:
+    if _LEAVES.issuperset(map(type, items)):
+        return []
+    return [item for item in items if type(item) not in _LEAVES]
+
+
+_CONTAINERS = (list, tuple, set, frozenset)
+_LEAVES = frozenset(
+    {str, bytes, bytearray, int, float, complex, bool, type(None)},
+)
 
 
 def _is_plain_array(value: Any) -> bool:

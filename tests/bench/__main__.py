@@ -16,6 +16,7 @@ NAMES = (
     "pickle_cost",
     "pickling_parts",
     "round_trips",
+    "results",
     "observing",
     "tools",
 )

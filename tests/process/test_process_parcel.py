@@ -301,12 +301,16 @@ class MyList(list):
         (MyList(), False),
         ({MyList: 1}, False),
         ([[[object()]]], False),
-        (list(range(100_000)), False),
-        ({n: n for n in range(5000)}, False),
+        (list(range(100_000)), True),
+        ({str(n): n for n in range(100_000)}, True),
+        ([*range(100_000), object()], False),
+        ([[n] for n in range(20_000)], False),
+        ({n: MyList() for n in range(20_000)}, False),
     ],
     ids=[
         *("nested", "array", "array of objects", "own list", "class", "object"),
-        *("long list", "large dict"),
+        *("long list", "large dict", "an object among many", "many lists"),
+        "many objects",
     ],
 )
 def test_only_plain_data_surely_runs_no_code_where_it_is_pickled(value, sure):
