@@ -133,6 +133,7 @@ def _returned(watch: Watch, cell: Cell) -> Crossing:
             cell.spelling(n): size + brought.buffer_sizes[n]
             for n, size in brought.sizes.items()
         },
+        buffers={cell.spelling(n): size for n, size in brought.buffer_sizes.items()},
         pickled_bytes=sum(brought.sizes.values()),
         buffer_bytes=sum(brought.buffer_sizes.values()),
         dump_seconds=brought.dump_seconds,

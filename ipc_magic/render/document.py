@@ -41,7 +41,15 @@ class Percent:
     """As a fraction, 1.0 being the whole; `None` when it is not known."""
 
 
-Figure: TypeAlias = Bytes | Seconds | Count | Percent
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How much moves in a time."""
+
+    value: float | None
+    """In bytes per second; `None` when it is not known."""
+
+
+Figure: TypeAlias = Bytes | Seconds | Count | Percent | Rate
 Cell: TypeAlias = str | Figure
 
 

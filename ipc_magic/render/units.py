@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ipc_magic.render.document import Bytes, Cell, Count, Percent, Seconds
+from ipc_magic.render.document import Bytes, Cell, Count, Percent, Rate, Seconds
 
 UNKNOWN = "unknown"
 
@@ -36,6 +36,8 @@ def words(cell: Cell) -> str:
             return count(value)
         case Percent(value):
             return percent(value)
+        case Rate(value):
+            return rate(value)
         case _:
             return cell
 
@@ -54,6 +56,13 @@ def size(value: int | None) -> str:
         if float(number) < 1024:
             return f"{number} {unit}"
     return f"{float(number):,.1f} GiB"
+
+
+def rate(value: float | None) -> str:
+    """Say an amount of bytes in a second: `5.2 GiB/s`."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    return f"{size(round(value))}/s"
 
 
 def size_of_whole(part: int, whole: int) -> str:

@@ -49,6 +49,8 @@ class Crossing:
 
     names: Mapping[str, int | None] = Frozen({})
     """The names that crossed and the bytes of each."""
+    buffers: Mapping[str, int | None] = Frozen({})
+    """How many of these bytes were handed over beside the stream."""
     pickled_bytes: int | None = None
     """Bytes of the pickle streams."""
     buffer_bytes: int | None = None
@@ -61,7 +63,8 @@ class Crossing:
     """Time to unpickle."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", Frozen(self.names))
+        for name in ("names", "buffers"):
+            object.__setattr__(self, name, Frozen(getattr(self, name)))
 
     @classmethod
     def nothing(cls) -> Crossing:
@@ -92,6 +95,13 @@ class Crossing:
         if dump is None or across is None or load is None:
             return None
         return dump + across + load
+
+    @property
+    def bytes_per_second(self) -> float | None:
+        """What moved in its time, dumps and loads included."""
+        if self.moved_bytes is None or not self.seconds:
+            return None
+        return self.moved_bytes / self.seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ipc_magic.render.document import Bytes, Cell, Seconds, Table
+from ipc_magic.render.document import Bytes, Cell, Rate, Seconds, Table
 from ipc_magic.render.plain import shorten
 from ipc_magic.results import inprocess_memory
 from ipc_magic.results.inprocess_endings import ended
@@ -99,19 +99,28 @@ def one_crossing(direction: str, crossing: Crossing) -> Table:
     sizes = crossing.names
     order = sorted(sizes, key=lambda name: -(sizes[name] or 0))
     shown = len(order) if len(order) <= SHOWN + 1 else SHOWN
-    blank = ("",) * 5
+    blank = ("",) * 3
     rows: list[tuple[Cell, ...]] = [
-        (shorten(name, NAME), Bytes(sizes[name]), *blank) for name in order[:shown]
+        (shorten(name, NAME), *_parts(crossing, [name]), *blank)
+        for name in order[:shown]
     ]
     if rest := order[shown:]:
-        rest_bytes = _sum([sizes[name] for name in rest])
-        rows.append((f"{len(rest)} more", Bytes(rest_bytes), *blank))
+        rows.append((f"{len(rest)} more", *_parts(crossing, rest), *blank))
     phases = _phases(crossing)
     if len(rows) == 1:
         rows = [(*rows[0][:2], *phases)]
     else:
         rows.append(("together", Bytes(crossing.moved_bytes), *phases))
     return Table(columns=(direction, "bytes", *_PHASES), rows=tuple(rows))
+
+
+def _parts(crossing: Crossing, names: Sequence[str]) -> tuple[Cell, Cell, Cell]:
+    """Return what names took together, in their pickles, and beside them if known."""
+    moved = _sum([crossing.names[name] for name in names])
+    beside = _sum([crossing.buffers.get(name) for name in names])
+    if moved is None or beside is None:
+        return Bytes(moved), "", ""
+    return Bytes(moved), Bytes(moved - beside), Bytes(beside)
 
 
 def _phases(crossing: Crossing) -> tuple[Cell, ...]:
@@ -156,23 +165,29 @@ def _directions(children: Sequence[ChildRun]) -> list[tuple[ChildRun, str, Cross
 def all_crossings(children: Sequence[ChildRun]) -> Table:
     """Show both directions of each child."""
     rows = [
-        (str(child.index), direction, *_phases(crossing))
+        (str(child.index), direction, *_phases(crossing), _rate(crossing))
         for child, direction, crossing in _directions(children)
     ]
-    return Table(columns=("child", "direction", *_PHASES), rows=tuple(rows))
+    return Table(columns=("child", "direction", *_PHASES, "rate"), rows=tuple(rows))
+
+
+def _rate(crossing: Crossing) -> Cell:
+    return Rate(crossing.bytes_per_second) if crossing.names else ""
 
 
 def all_names(children: Sequence[ChildRun]) -> Table:
     """Show each name that crossed, by child and direction."""
     rows: list[tuple[Cell, ...]] = []
     for child, direction, crossing in _directions(children):
-        for name, moved in crossing.names.items():
-            rows.append((str(child.index), direction, name, Bytes(moved)))
+        for name in crossing.names:
+            rows.append((str(child.index), direction, name, *_parts(crossing, [name])))
         # Sums add up: framing, and parts that several names share, are a row.
         together, named = crossing.moved_bytes, _sum(list(crossing.names.values()))
         if crossing.names and together and named is not None and together > named:
-            rows.append((str(child.index), direction, "rest", Bytes(together - named)))
-    return Table(columns=("child", "direction", "name", "bytes"), rows=tuple(rows))
+            rest = (str(child.index), direction, "rest", Bytes(together - named))
+            rows.append((*rest, "", ""))
+    columns = ("child", "direction", "name", "bytes", "pickled", "buffers")
+    return Table(columns=columns, rows=tuple(rows))
 
 
 def _sum(sizes: Sequence[int | None]) -> int | None:

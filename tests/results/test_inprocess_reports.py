@@ -127,6 +127,33 @@ fork, start 2.1 ms | 9 threads at the fork | Python 3.11"""
     )
 
 
+def test_each_name_is_told_in_its_pickle_and_beside_it() -> None:
+    crossing = Crossing(
+        names={"x": 5120, "y": 2048, "z": 100},
+        buffers={"x": 5000, "y": 0, "z": 0},
+        pickled_bytes=2268,
+        buffer_bytes=5000,
+        dump_seconds=0.001,
+        transport_seconds=0.002,
+        load_seconds=0.001,
+    )
+    case = result(a_child(returned=crossing), asked=("x", "y", "z"))
+    assert """
+  to the parent    bytes  pickled  buffers    dump  transport    load
+  x              5.0 KiB    120 B  4.9 KiB
+  y              2.0 KiB  2.0 KiB      0 B
+  z                100 B    100 B      0 B
+  together       7.1 KiB  2.2 KiB  4.9 KiB  1.0 ms     2.0 ms  1.0 ms
+""" in str(plain(case))
+    assert crossing.bytes_per_second == pytest.approx(7268 / 0.004)
+    assert " 1.7 MiB/s" in str(case.details())
+
+
+def test_a_rate_needs_both_its_parts() -> None:
+    assert Crossing(pickled_bytes=3).bytes_per_second is None
+    assert Crossing.nothing().bytes_per_second is None
+
+
 def test_several_children_show_those_that_failed_first() -> None:
     children = [a_child(index, returned=back(x=2048)) for index in range(8)]
     children[6] = a_child(6, ending="killed", signal="SIGSEGV", run_seconds=None)
@@ -194,13 +221,13 @@ Something is worth knowing.
   0      4711  fork     finished           2.1 ms  12.4 s  unknown
   1      4712  fork     raised ValueError  2.1 ms  13.4 s  unknown
 
-  child  direction  pickled  buffers     dump  transport     load
+  child  direction  pickled  buffers     dump  transport     load        rate
   0      to child       0 B      0 B      0 s        0 s      0 s
-  0      to parent  1.2 KiB  2.0 KiB    12 us     0.15 s   1.1 ms
+  0      to parent  1.2 KiB  2.0 KiB    12 us     0.15 s   1.1 ms  21.2 KiB/s
   1      to child       0 B      0 B      0 s        0 s      0 s
   1      to parent  unknown  unknown  unknown    unknown  unknown
 
-  child  direction  name    bytes
+  child  direction  name    bytes  pickled  buffers
   0      to parent  x     2.0 KiB
   0      to parent  rest  1.2 KiB
 

@@ -97,7 +97,7 @@ def test_the_dict_holds_what_was_promised() -> None:
         "parent_threads",
     }
     one, two = said["children"]
-    crossing = {"names", "pickled_bytes", "buffer_bytes"} | {
+    crossing = {"names", "buffers", "pickled_bytes", "buffer_bytes"} | {
         f"{phase}_seconds" for phase in ("dump", "transport", "load")
     }
     assert set(one["sent"]) == set(one["returned"]) == crossing
