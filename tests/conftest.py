@@ -8,7 +8,9 @@ import os
 import platform
 import re
 import signal
+import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -207,6 +209,28 @@ def seccomp() -> Any:
     if platform.machine() not in module.NUMBERS:
         pytest.skip("numbers of calls are not known here")
     return module
+
+
+@pytest.fixture
+def run_script(child_env: dict[str, str]) -> Any:
+    """Give a function that runs a program in a Python of its own."""
+    env = dict(child_env)
+    env.pop("PYTHONUNBUFFERED", None)  # output is buffered as it is elsewhere
+
+    def run(program: str, *arguments: str, given: str = "") -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program), *arguments],
+            env=env,
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture

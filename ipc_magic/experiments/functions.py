@@ -7,6 +7,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ipc_magic.experiments.blame import Blame
 from ipc_magic.experiments.fronts import ScriptFront
 from ipc_magic.experiments.inprocess_run import Work
 from ipc_magic.process.cell import Cell
@@ -29,21 +30,23 @@ def work_of(
     """Return the work of calling `function` with these arguments."""
     names = _within_reach(function, args, kwargs)
     dots = "..." if args or kwargs else ""
+    # Its place is told by the names of functions and files, as in a traceback: it has
+    # no lines of a cell.
+    cell = Cell(
+        source=f"{name_of(function)}({dots})",
+        code="",
+        number=0,
+        filename="",
+        bring_value=bring_value,
+    )
     return Work(
-        # Its place is told by the names of functions and files, as in a traceback:
-        # it has no lines of a cell.
-        cell=Cell(
-            source=f"{name_of(function)}({dots})",
-            code="",
-            number=0,
-            filename="",
-            bring_value=bring_value,
-        ),
+        cell=cell,
         names=names,
         body=FunctionBody(
             functools.partial(function, *args, **kwargs),
             names=names,
             bring_value=bring_value,
+            blame=Blame(cell),
         ),
         idle=lambda: FunctionBody(_do_nothing),
         machinery="function",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from ipc_magic.experiments.blame import Blame
 from ipc_magic.experiments.inprocess_run import CellRun, Options, Work
 from ipc_magic.process import cell as cells
 from ipc_magic.process import interrupts, job, raise_here
@@ -48,7 +49,7 @@ def work_of(shell: Any, cell: Cell, options: Options) -> Work:
     return Work(
         cell=cell,
         names=shell.user_ns,
-        body=ShellBody(shell, cell, options.tag),
+        body=ShellBody(shell, cell, options.tag, Blame(cell)),
         idle=lambda: ShellBody(
             shell, cells.from_body(shell, "inprocess", "pass\n"), tag_index=False
         ),

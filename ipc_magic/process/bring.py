@@ -14,6 +14,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from ipc_magic.process import ending, parcel, quiesce
@@ -32,20 +33,37 @@ _LAST_SECONDS = 0.5
 child itself has 2 s for all of them before it is killed."""
 
 
-def send(side: ChildSide, values: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    """Send `values` from the child and wait until the parent has them."""
+Blame = Callable[[str, object], "str | None"]
+"""Says where below the value of a name lies what cannot be pickled, if it knows."""
+
+
+def not_known(_name: str, _value: object) -> str | None:
+    """Know of no place."""
+    return None
+
+
+def send(
+    side: ChildSide,
+    values: Mapping[str, Any],
+    known: Mapping[str, Any],
+    blame: Blame = not_known,
+) -> None:
+    """Send `values` from the child and wait until the parent has them.
+
+    `blame` is asked about what cannot be pickled, in a process of its own.
+    """
     if not side.send("packing", names=list(values)):
         return  # nobody listens, or this is a fork that the person's code made
     if parcel.surely_packable(values):
-        _send_all(side, values, known)
+        _send_all(side, values, known, blame)
         return
     with _end_put_off() as told:
-        if in_fork(side, lambda: _send_all(side, values, known)) is None:
+        if in_fork(side, lambda: _send_all(side, values, known, blame)) is None:
             return
         for name, value in values.items():
             reason = in_fork(
                 side,
-                lambda one={name: value}: _send_all(side, one, known),  # type: ignore[misc]
+                lambda one={name: value}: _send_all(side, one, known, blame),  # type: ignore[misc]
                 seconds=_LAST_SECONDS if told else None,
             )
             if reason is not None:
@@ -71,16 +89,31 @@ def _end_put_off() -> Iterator[list[int]]:
 
 
 def _send_all(
-    side: ChildSide, values: Mapping[str, Any], known: Mapping[str, Any]
+    side: ChildSide,
+    values: Mapping[str, Any],
+    known: Mapping[str, Any],
+    blame: Blame,
 ) -> None:
-    if _send_pack(side, values, known) == RESEND:
-        for name, value in values.items():
-            _send_pack(side, {name: value}, known)
+    answer, failures = _send_pack(side, values, known)
+    if answer == RESEND:
+        for name in (name for name in values if name not in failures):
+            _send_pack(side, {name: values[name]}, known)
+    for name, reason in failures.items():  # when all others are there
+        telling = partial(_tell_place, side, name, values[name], reason, blame)
+        in_fork(side, telling)
+
+
+def _tell_place(
+    side: ChildSide, name: str, value: object, reason: str, blame: Blame
+) -> None:
+    if path := blame(name, value):
+        side.send("failed", failures={name: f"{reason}, at `{path}`"})
 
 
 def _send_pack(
     side: ChildSide, values: Mapping[str, Any], known: Mapping[str, Any]
-) -> bytes:
+) -> tuple[bytes, dict[str, str]]:
+    """Return the parent's answer, and why some were not sent, by name."""
     begin = time.monotonic()
     packed = parcel.pack(
         values,
@@ -92,7 +125,7 @@ def _send_pack(
     if packed.failures:
         side.send("failed", failures=packed.failures)
     if not packed.sizes:
-        return KEPT
+        return KEPT, packed.failures
     buffers = [view for name in packed.sizes for view in packed.buffers[name]]
     inline = not (buffers or side.has("buffers")) or (
         not buffers and sum(packed.sizes.values()) < _INLINE_BYTES
@@ -114,7 +147,7 @@ def _send_pack(
     if answer == GO:
         side.push((*packed.stream, *buffers))
         answer = _receive_answer(side)  # until then the bytes must stay as they are
-    return answer
+    return answer, packed.failures
 
 
 def _receive_answer(side: ChildSide) -> bytes:

@@ -38,7 +38,9 @@ class FunctionBody:
         *,
         names: Mapping[str, Any] = MappingProxyType({}),
         bring_value: bool = False,
+        blame: bring.Blame = bring.not_known,
     ) -> None:
+        self._blame = blame
         self._call = call
         self._names = names
         self._bring_value = bring_value
@@ -78,7 +80,7 @@ class FunctionBody:
             lines = errors_home.plain_traceback(error).splitlines()
             outcome["error"] = errors_home.pack(error, lines, self._known)
         elif self._bring_value:
-            bring.send(side, {VALUE: value}, self._known)
+            bring.send(side, {VALUE: value}, self._known, self._blame)
             if orders.meter is not None:
                 with meter.undisturbed():
                     orders.meter.sent_here()

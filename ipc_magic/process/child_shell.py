@@ -26,7 +26,14 @@ from ipc_magic.process.replacements import Replacements
 class ShellBody:
     """Runs `cell` by the parent's own shell, in the child (a `child.Body`)."""
 
-    def __init__(self, shell: Any, cell: Cell, tag_index: bool) -> None:
+    def __init__(
+        self,
+        shell: Any,
+        cell: Cell,
+        tag_index: bool,
+        blame: bring.Blame = bring.not_known,
+    ) -> None:
+        self._blame = blame
         self._shell = shell
         self._cell = cell
         self._tag_index = tag_index
@@ -89,7 +96,7 @@ class ShellBody:
         if error is None and cell.bring_value:
             wanted[VALUE] = result.result
         if wanted:
-            bring.send(side, wanted, self._known)
+            bring.send(side, wanted, self._known, self._blame)
             if orders.meter is not None:
                 with meter.undisturbed():
                     orders.meter.sent_here()

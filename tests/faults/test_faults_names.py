@@ -203,6 +203,7 @@ def only_there():
 def kill_me(): os.kill(os.getpid(), 11)
 def interrupt_me(): raise KeyboardInterrupt
 """
+LARGE = bytearray(300_000)  # goes beside the stream
 CLASS = "class Bad:\n    def __reduce__(self): {code}\n"
 
 
@@ -214,11 +215,11 @@ def test_code_that_fails_at_pickle_takes_no_other_name_along(kind, ipc_shell):
     with pytest.raises(NotBroughtBack) as caught:
         ipc_shell.run_cell(
             f"%%inprocess -o first,bad,last\n{CLASS.format(code=code)}"
-            "first, bad, last = 1, Bad(), [2]"
+            "first, bad, last = bytearray(300_000), Bad(), [2]"
         )
     assert str(caught.value).startswith("not brought back: `bad` in child ")
     assert reason in str(caught.value)
-    assert (ipc_shell.user_ns["first"], ipc_shell.user_ns["last"]) == (1, [2])
+    assert (ipc_shell.user_ns["first"], ipc_shell.user_ns["last"]) == (LARGE, [2])
     assert "bad" not in ipc_shell.user_ns
 
 
@@ -236,11 +237,11 @@ def test_code_that_fails_at_unpickle_takes_no_other_name_along(
     with pytest.raises(NotBroughtBack) as caught:
         ipc_shell.run_cell(
             f"%%inprocess -o first,bad,last\n{CLASS.format(code='return ' + code)}"
-            "first, bad, last = 1, Bad(), [2]"
+            "first, bad, last = bytearray(300_000), Bad(), [2]"
         )
     assert str(caught.value).startswith("not brought back: `bad` in child ")
     assert reason in str(caught.value)
-    assert (ipc_shell.user_ns["first"], ipc_shell.user_ns["last"]) == (1, [2])
+    assert (ipc_shell.user_ns["first"], ipc_shell.user_ns["last"]) == (LARGE, [2])
     assert "bad" not in ipc_shell.user_ns
     ipc_shell.run_cell("%%inprocess -o first\nfirst = 'the next cell'")
     assert ipc_shell.user_ns["first"] == "the next cell"
@@ -254,10 +255,11 @@ def test_a_hang_at_pickle_is_named_at_the_timeout_and_takes_no_other_name_along(
     with pytest.raises(ChildTimeout, match=r" in the pickling of `bad`") as caught:
         ipc_shell.run_cell(
             "%%inprocess -t 0.7 -o first,bad,last\n"
-            f"{CLASS.format(code='time.sleep(600)')}first, bad, last = 1, Bad(), [2]"
+            f"{CLASS.format(code='time.sleep(600)')}"
+            "first, bad, last = bytearray(300_000), Bad(), [2]"
         )
     assert "first" not in str(caught.value)
-    assert (ipc_shell.user_ns["first"], ipc_shell.user_ns["last"]) == (1, [2])
+    assert (ipc_shell.user_ns["first"], ipc_shell.user_ns["last"]) == (LARGE, [2])
     assert "bad" not in ipc_shell.user_ns
     (finding,) = ipc_magic.last.findings
     assert finding.message.startswith("`bad` did not come back: pickling it ")

@@ -8,9 +8,6 @@ import os
 import select
 import signal
 import socket
-import subprocess
-import sys
-import textwrap
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -468,24 +465,5 @@ def apart() -> Callable[..., Any]:
         answer = json.loads(text)
         assert "error" not in answer, answer["trace"]
         return answer["value"]
-
-    return run
-
-
-@pytest.fixture
-def run_script(child_env: dict[str, str]) -> Callable[..., str]:
-    """Give a function that runs a program in a Python of its own."""
-
-    def run(program: str, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(program), *arguments],
-            env=child_env,
-            capture_output=True,
-            text=True,
-            timeout=HUNG_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
     return run

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -111,28 +108,6 @@ def run_children(shown: Shown) -> Callable[..., Ran]:
 
     def run(body: Any, **how: Any) -> Ran:
         return run_in_children(body, shown, **how)
-
-    return run
-
-
-@pytest.fixture
-def run_script(child_env: dict[str, str]) -> Callable[..., str]:
-    """Give a function that runs a program in a Python of its own."""
-    env = dict(child_env)
-    env.pop("PYTHONUNBUFFERED", None)  # output is buffered as it is elsewhere
-
-    def run(program: str, *arguments: str, given: str = "") -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(program), *arguments],
-            env=env,
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=HUNG_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
     return run
 
