@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import pickle
 import random
 import signal
 import threading
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 
 from ipc_magic.process import bring, buffers_out, fresh, parcel, proof, watch
+from ipc_magic.process.brought import Brought
 from ipc_magic.process.guards import Limits
 
 
@@ -443,7 +446,7 @@ def test_a_fork_that_dies_while_it_sends_costs_no_name(bring_back, ending_halfwa
 
 def test_the_last_fork_that_dies_while_it_sends_is_told(bring_back, ending_halfway):
     ending_halfway(end_at_once, always=True)
-    brought, ran = bring_back({"a": Holding(held=large()), "b": [1]})
+    brought, ran = bring_back({"b": [1], "a": Holding(held=large())})
     assert brought.values == {"b": [1]}
     assert brought.failures == {"a": "pickling it ended the process (exit code 3)"}
     assert ran.outcome["ended"]
@@ -457,6 +460,45 @@ def test_a_child_that_dies_while_it_sends_is_told(bring_back, ending_halfway):
     assert brought.failures == {"a": reason, "b": reason}
     assert ran.watch.child.exit_code() == -signal.SIGKILL
     assert brought.arrival is None
+
+
+def test_a_child_that_dies_while_it_sends_leaves_nobody_waiting(
+    bring_back, ending_halfway
+):
+    def leave_a_process_and_die():
+        if os.fork():
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)  # the pipe has no end as long as it lives
+
+    ending_halfway(leave_a_process_and_die)
+    brought, ran = bring_back({"a": large()})
+    assert brought.failures == {"a": "the process that sent it ended meanwhile"}
+    assert brought.arrival is None
+    assert len(ran.watch.left) == 1
+
+
+def test_what_a_dead_sender_left_in_the_pipe_is_no_result_of_the_next():
+    ours = Brought(prove=lambda _parcel: None)
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.write(write, b"left")
+    values = pickle.dumps(bytes(100_000))
+    message = {
+        "sizes": {"a": len(values)},
+        "blob": None,
+        "buffers": {"a": []},
+        "begin": 0.0,
+        "time": 0.0,
+        "last": True,
+        "asker": 1,
+    }
+    assert ours.announce(message, read) == bring.ANSWER.pack(bring.GO, 1)
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 1 << 20)
+    os.write(write, values)
+    assert ours.read(read) == bring.ANSWER.pack(bring.KEPT, 1)
+    assert ours.values == {"a": bytes(100_000)}
+    os.close(read)
+    os.close(write)
 
 
 def test_what_was_sent_whole_arrives_though_the_child_dies(bring_back, monkeypatch):

@@ -107,7 +107,9 @@ def test_the_end_of_the_pipe_is_told():
     os.close(read)
 
 
-def test_who_reads_gives_others_their_turn():
+def test_who_reads_gives_others_their_turn(monkeypatch):
+    # However fast it comes: not only when there is nothing to read.
+    monkeypatch.setattr(buffers_in, "_PATIENCE_MILLISECONDS", 20_000)
     arrival = buffers_in.Arrival({}, [(200 * MIB, True)])
     with pipe() as (read, write):
         sent = bytearray(200 * MIB)
