@@ -229,24 +229,17 @@ def test_a_result_larger_than_may_be_used_is_left_there(ipc_shell, monkeypatch):
     assert "large" not in ipc_shell.user_ns
 
 
-def test_a_bomb_goes_off_elsewhere(monkeypatch):
-    """What takes much memory where it is loaded is met in a process of its own."""
-    from ipc_magic.process import guards
-
-    free = iter([-1] * 1000)
-    monkeypatch.setattr(guards, "margin_above", lambda _asked: next(free))
-
-    def make():
-        return Waiting()
-
-    with pytest.raises(NotBroughtBack, match="takes more memory than may be used"):
-        ipc_magic.inprocess(make, measure=False, keep_free=MIB)
+class Own:
+    pass
 
 
-def _wait():
-    time.sleep(proof.PATIENCE_SECONDS)
+def test_what_is_proved_keeps_free_what_the_cell_does(monkeypatch):
+    asked = []
 
+    def prove(_parcel, _front, *, keep_free_bytes):
+        asked.append(keep_free_bytes)
 
-class Waiting:
-    def __reduce__(self):
-        return _wait, ()
+    monkeypatch.setattr(proof, "prove", prove)
+    run = ipc_magic.inprocess(Own, measure=False, keep_free=MIB)
+    assert type(run.value) is Own
+    assert asked == [MIB]

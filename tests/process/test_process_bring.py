@@ -15,7 +15,7 @@ import warnings
 import numpy as np
 import pytest
 
-from ipc_magic.process import bring, buffers_out, fresh, parcel, proof, watch
+from ipc_magic.process import bring, buffers_out, fresh, guards, parcel, proof, watch
 from ipc_magic.process.brought import Brought
 from ipc_magic.process.guards import Limits
 
@@ -320,6 +320,13 @@ def test_what_a_proof_prints_is_not_shown(shown):
     blob = parcel.pack({"value": DoingThere(print, "text")}, {}).blob
     assert proof.prove(parcel.Parcel(blob, 1), shown) is None
     assert shown.pieces == []
+
+
+def test_a_load_that_takes_too_much_memory_is_stopped(shown, monkeypatch):
+    monkeypatch.setattr(guards, "margin_above", lambda _asked: -1)
+    blob = parcel.pack({"value": DoingThere(time.sleep, 60)}, {}).blob
+    reason = proof.prove(parcel.Parcel(blob, 1), shown, keep_free_bytes=1)
+    assert reason == "to load it takes more memory than may be used (--keep-free)"
 
 
 # Large results, through the pipe.
