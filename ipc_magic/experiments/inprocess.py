@@ -48,7 +48,7 @@ def work_of(shell: Any, cell: Cell, options: Options) -> Work:
     return Work(
         cell=cell,
         names=shell.user_ns,
-        body=ShellBody(shell, cell, options.tag),
+        body=ShellBody(shell, cell, options.tag, tell_changes=options.changes),
         idle=lambda: ShellBody(
             shell, cells.from_body(shell, "inprocess", "pass\n"), tag_index=False
         ),

@@ -63,6 +63,8 @@ class Options:
     peak: bool = False
     """Whether the peak of all is wanted: beside a control of their own, the children
     wait for each other at their ends."""
+    changes: bool = False
+    """Whether it is told what the code did to the notebook's names."""
     live: bool = False
     """Whether a line tells what was copied so far, while they run."""
 
@@ -212,8 +214,8 @@ class CellRun:
         return self._values_of(VALUE)
 
     def _names(self) -> dict[str, Any]:
-        came = {n for w in self._monitor.watches for n in w.brought.values}
-        return {n: self._values_of(n) for n in self._cell.bring if n in came}
+        came = dict.fromkeys(n for w in self._monitor.watches for n in w.brought.values)
+        return {n: self._values_of(n) for n in came if n != VALUE}
 
     def _values_of(self, name: str) -> Any:
         values = [w.brought.values.get(name) for w in self._monitor.watches]
@@ -232,6 +234,8 @@ class CellRun:
             f"`{self._cell.spelling(name)}` in child {watch.child.pid}: {reason}"
             for watch in self._monitor.watches
             for name, reason in self._missing(watch).items()
+            # What came by ALL and failed is a finding: the person did not name it.
+            if name in self._cell.asked_by_name()
         ]
         if not failures:
             return None
@@ -240,8 +244,12 @@ class CellRun:
     def _missing(self, watch: Watch) -> dict[str, str]:
         """Return why asked-for names did not come from a child, by name."""
         missing = dict(watch.brought.failures)
-        for name in self._cell.bring:
-            if name not in missing and name not in watch.brought.values:
+        for name in self._cell.asked_by_name():
+            if (
+                name != VALUE
+                and name not in missing
+                and name not in watch.brought.values
+            ):
                 missing[name] = "there is no such name"
         return missing
 

@@ -1,0 +1,350 @@
+"""Whether a value changed: a hash of all it holds, taken before and after.
+
+What is exactly of builtin types is pickled by C code, which calls nobody; arrays are
+hashed as their bytes, instances attribute by attribute. Other objects are opaque: that
+one of them was replaced is seen, what goes on within it is not.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import pickle
+import time
+import types
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from itertools import chain
+from math import inf
+from typing import Any
+
+from ipc_magic.process import fingerprint_arrays, looking
+
+LEAVES = frozenset({str, bytes, bytearray, int, float, bool, type(None)})
+"""What pickle writes by itself: it asks neither `copyreg` nor the value."""
+_SIZED = (str, bytes, bytearray)
+_INNER = frozenset({list, tuple, dict})
+_BASES = frozenset({list, tuple, dict, set, frozenset, int, float, str, bytes})
+# What their `repr` shows is all they are, and it asks nobody.
+_BY_TEXT = frozenset({complex, range, date, timedelta, type(...)})
+_SORTED = ({int}, {str}, {bytes})
+_NESTED, _DEPTH = 40, 100
+_CLOCK_EVERY = 500
+# Of a class: what the interpreter keeps there, and may fill when it is used.
+_NOT_OF_THE_PERSON = frozenset(
+    {"__dict__", "__weakref__", "__doc__", "_abc_impl", "__abstractmethods__"}
+    | {"__annotations__", "__annotations_cache__", "__annotate_func__"}
+)
+
+
+class TooLarge(Exception):
+    """There is more to look at than was allowed."""
+
+
+class TooLong(Exception):
+    """The time that was allowed is over."""
+
+
+@dataclass
+class Budget:
+    """How much may still be looked at, in this thread until `deadline`."""
+
+    items: int
+    data_bytes: int
+    deadline: float = inf
+    """In CPU seconds of this thread (`time.thread_time`): others do not use it up."""
+    _since_clock: int = 0
+
+    def take(self, items: int, data_bytes: int = 0) -> None:
+        """Use up some of it; raises `TooLarge` before, or `TooLong`."""
+        if items > self.items or data_bytes > self.data_bytes:
+            raise TooLarge
+        self.items -= items
+        self.data_bytes -= data_bytes
+        self._since_clock += 1 + items + (data_bytes >> 8)
+        if self._since_clock > _CLOCK_EVERY:  # to ask for the time takes some, too
+            self._since_clock = 0
+            if time.thread_time() > self.deadline:
+                raise TooLong
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """What a value was like."""
+
+    digest: bytes
+    complete: bool
+    """Whether all of it was looked at: nothing in it was opaque."""
+    items: int
+    """How many things were looked at."""
+    data_bytes: int
+    """How many bytes of texts and buffers were hashed."""
+    cached: dict[int, frozenset[str]] = field(repr=False)
+    """Cached properties that instances had, by the instances' ids."""
+
+
+def of(
+    value: object,
+    budget: Budget,
+    known: Mapping[str, Any],
+    before: Fingerprint | None = None,
+) -> Fingerprint:
+    """Return the fingerprint of a value; raises `TooLarge` or `TooLong`.
+
+    Functions and classes of the namespace `known` are looked into. A cached property
+    that an instance has now and did not have at `before` is no change of it.
+    """
+    walk = _Walk(budget, known, before)
+    items, data_bytes = budget.items, budget.data_bytes
+    digest = walk.value(value)
+    return Fingerprint(
+        digest=digest,
+        complete=walk.complete,
+        items=items - budget.items,
+        data_bytes=data_bytes - budget.data_bytes,
+        cached=walk.cached,
+    )
+
+
+class _Walk:
+    """One way through a value, to its digest.
+
+    A digest tells content and types, not which objects are shared: what was looked at
+    once has its digest kept, unless that tells of a cycle that began above it.
+    """
+
+    def __init__(
+        self, budget: Budget, known: Mapping[str, Any], before: Fingerprint | None
+    ) -> None:
+        self.complete = True
+        self.cached: dict[int, frozenset[str]] = {}
+        self._budget = budget
+        self._known = known
+        self._before = before.cached if before else None
+        self._layouts: dict[type, looking.Layout | None] = {}
+        self._digests: dict[int, bytes] = {}
+        # What is made on the way is kept: no other object is to get its id.
+        self._alive: list[list[Any]] = []
+        self._path: dict[int, int] = {}
+        self._highest: float = inf
+        """Where the highest cycle began of which something was seen."""
+        self._ways: dict[type, Callable[[Any], bytes]] = {
+            list: lambda v: self._hash("list", v),
+            tuple: lambda v: self._hash("tuple", v),
+            deque: lambda v: self._hash("deque", v, [v.maxlen]),
+            dict: lambda v: self._hash("dict", v.keys(), v.values()),
+            OrderedDict: lambda v: self._hash("ordered", v.keys(), v.values()),
+            defaultdict: lambda v: self._hash(
+                "default", v.keys(), v.values(), [v.default_factory]
+            ),
+            set: lambda v: self._of_set("set", v),
+            frozenset: lambda v: self._of_set("frozenset", v),
+            types.FunctionType: self._of_function,
+            slice: lambda v: self._hash("slice", (v.start, v.stop, v.step)),
+            datetime: lambda v: self._hash(
+                "datetime", (repr(v.replace(tzinfo=None)), v.fold, id(v.tzinfo))
+            ),
+            functools.partial: lambda v: self._hash(
+                "partial", (v.func, v.args, v.keywords)
+            ),
+            types.MethodType: lambda v: self._hash("method", (v.__self__, v.__func__)),
+        }
+
+    def value(self, value: object) -> bytes:
+        """Return the digest of a value, by the short way if its types allow it."""
+        if type(value) not in _INNER or id(value) in self._path:
+            return self._of(value)
+        digest = self._digests.get(id(value))
+        if digest is None and self._is_plain(value):
+            digest = self._digests[id(value)] = self._pickled(value)
+        return digest or self._of(value)
+
+    def _is_plain(self, value: object) -> bool:
+        """Return whether all in it is of LEAVES and _INNER, looking at whole levels."""
+        level: list[Any] = [value]
+        for _ in range(_NESTED):
+            kinds = set(map(type, level))
+            inner = kinds - LEAVES
+            self._budget.take(0, _data_bytes(level, kinds))
+            if not inner:
+                return True
+            if not inner <= _INNER:
+                return False
+            below: list[Any] = []
+            for kind in inner:
+                ones = (
+                    level if len(kinds) == 1 else [x for x in level if type(x) is kind]
+                )
+                self._budget.take(sum(map(len, ones)) * (2 if kind is dict else 1))
+                below += chain.from_iterable(ones)
+                if kind is dict:
+                    below += chain.from_iterable(map(dict.values, ones))
+            level = below
+        return False
+
+    def _of(self, value: Any) -> bytes:
+        here, depth = id(value), len(self._path)
+        if here in self._digests:
+            return self._digests[here]
+        if here in self._path:
+            self._highest = min(self._highest, self._path[here])
+            return self._pickled(("above", depth - self._path[here]))
+        if depth > _DEPTH:
+            return self._opaque(value)
+        self._budget.take(1)
+        outer, self._highest = self._highest, inf
+        self._path[here] = depth
+        digest = self._by_kind(value, type(value))
+        del self._path[here]
+        if self._highest >= depth:  # no cycle that began above
+            self._digests[here] = digest
+            self._highest = inf
+        self._highest = min(self._highest, outer)
+        return digest
+
+    def _by_kind(self, value: Any, kind: type) -> bytes:
+        if kind in LEAVES:
+            self._budget.take(0, _data_bytes([value], {kind}))
+            return self._pickled(value)
+        if way := self._ways.get(kind):
+            return way(value)
+        if kind in _BY_TEXT:
+            return self._pickled((kind.__name__, repr(value)))
+        if kind in _BY_IDENTITY:
+            return self._same(value)
+        if looking.is_class(value):
+            return self._of_class(value)
+        parts = fingerprint_arrays.parts(value, kind, self._budget.take)
+        if parts is not None:
+            return self._hash(f"{kind.__module__}.{kind.__name__}", parts)
+        return self._of_instance(value, kind)
+
+    def _hash(self, tag: str, *groups: Iterable[Any]) -> bytes:
+        """Return the digest of groups of values under a tag."""
+        content = []
+        for group in groups:
+            values = list(group)
+            kinds = set(map(type, values))
+            self._budget.take(len(values), _data_bytes(values, kinds))
+            places = []
+            if not kinds <= LEAVES:
+                # What is no leaf has its digest in its place, and the place is noted.
+                places = [n for n, v in enumerate(values) if type(v) not in LEAVES]
+                self._alive.append(values)
+                values = [v if type(v) in LEAVES else self.value(v) for v in values]
+            content.append((values, places))
+        return self._pickled((tag, content))
+
+    def _of_set(self, tag: str, values: Iterable[Any]) -> bytes:
+        members = list(values)
+        kinds = set(map(type, members))
+        if kinds in _SORTED:
+            return self._hash(tag, sorted(members))
+        self._budget.take(len(members))
+        return self._hash(tag, [], sorted(map(self.value, members)))
+
+    def _of_function(self, function: types.FunctionType) -> bytes:
+        if function.__globals__ is not self._known:
+            return self._same(function)
+        more = function.__kwdefaults__ or {}
+        parts = [id(function), function.__defaults__, more, vars(function)]
+        return self._hash("function", parts, looking.closure(function))
+
+    def _of_class(self, kind: type) -> bytes:
+        defined = looking.names_of(kind)
+        module = defined.get("__module__")
+        if type(module) is not str or module != self._known.get("__name__"):
+            return self._same(kind)
+        kept = {
+            name: value
+            for name, value in defined.items()
+            if name not in _NOT_OF_THE_PERSON
+        }
+        return self._hash("class", [id(kind)], kept.keys(), kept.values())
+
+    def _of_instance(self, value: Any, kind: type) -> bytes:
+        if kind not in self._layouts:
+            self._layouts[kind] = looking.layout(kind, _BASES)
+        layout = self._layouts[kind]
+        if layout is None:
+            return self._opaque(value)
+        parts: list[Any] = [id(kind), _read_base[layout.base](value)]
+        for read in layout.slots:
+            try:
+                parts.append((read(value),))
+            except AttributeError:
+                parts.append(())
+        held = layout.dict_of(value) if layout.dict_of else {}
+        # A dict of another class has what a dict has, and is asked for no more.
+        attributes = dict(dict.items(held))
+        for name in self._gained(value, attributes, layout.cached):
+            del attributes[name]
+        return self._hash("instance", parts, attributes.keys(), attributes.values())
+
+    def _gained(
+        self, value: Any, attributes: dict[str, Any], cached: frozenset[str]
+    ) -> list[str]:
+        """Return the cached properties that were read since the time before."""
+        if not cached:
+            return []
+        present = frozenset(name for name in cached if name in attributes)
+        self.cached[id(value)] = present
+        if self._before is None:
+            return []
+        return [n for n in present if n not in self._before.get(id(value), present)]
+
+    def _same(self, value: object) -> bytes:
+        return self._pickled(("same", id(value)))
+
+    def _opaque(self, value: object) -> bytes:
+        self.complete = False
+        return self._same(value)
+
+    def _pickled(self, value: Any) -> bytes:
+        """Return the digest of leaves in lists, tuples and dicts."""
+        digest = hashlib.blake2b(digest_size=16)
+        pickler = pickle.Pickler(_Into(digest.update), 5)
+        pickler.fast = True  # which objects are shared is left out
+        pickler.dump(value)
+        return digest.digest()
+
+
+class _Into:
+    """A file for a pickler, whose bytes go to a function."""
+
+    def __init__(self, write: Callable[[Any], object]) -> None:
+        self.write = write
+
+
+def _data_bytes(values: list[Any], kinds: set[type]) -> int:
+    """Return the lengths of texts and bytes among values of these kinds together."""
+    total = 0
+    for kind in _SIZED:
+        if kind in kinds:
+            ones = values if len(kinds) == 1 else [v for v in values if type(v) is kind]
+            total += sum(map(len, ones))
+    return total
+
+
+_BY_IDENTITY = frozenset(
+    {types.ModuleType, types.BuiltinFunctionType, types.CodeType, property}
+    | {staticmethod, classmethod, functools.cached_property}
+    | {types.MappingProxyType, types.WrapperDescriptorType}
+    | {types.GetSetDescriptorType, types.MemberDescriptorType}
+    | {types.MethodDescriptorType, types.ClassMethodDescriptorType}
+)
+# What an instance of a subclass is as one of the builtin type itself.
+_read_base: dict[type, Callable[[Any], Any]] = {
+    object: lambda value: None,
+    list: lambda value: [*list.__iter__(value)],
+    tuple: lambda value: (*tuple.__iter__(value),),
+    dict: lambda value: dict(dict.items(value)),
+    set: lambda value: {*set.__iter__(value)},
+    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
+    int: int.__index__,
+    float: float.__float__,
+    str: str.__str__,
+    bytes: lambda value: bytes.__getitem__(value, slice(None)),
+}

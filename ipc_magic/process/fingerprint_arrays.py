@@ -1,0 +1,147 @@
+"""What arrays, frames and indexes hold, as parts that can be compared.
+
+Only classes of numpy and pandas themselves are taken: a subclass may be the person's.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+Take = Callable[[int, int], None]
+"""Uses up items and bytes of what may be looked at."""
+
+
+def parts(value: Any, kind: type, take: Take) -> list[Any] | None:
+    """Return what `value` holds, `None` if it is no array, frame or index."""
+    if numpy := sys.modules.get("numpy"):
+        if kind is getattr(numpy, "ndarray", None):
+            return _of_array(value, take)
+        if kind in _scalar_kinds(numpy):
+            return [value.dtype.str, value.tobytes()]
+    if (pandas := sys.modules.get("pandas")) and hasattr(pandas, "arrays"):
+        frames, indexes, arrays = _pandas_kinds(pandas)
+        if kind in frames:
+            return _of_frame(value)
+        if kind in indexes:
+            return _of_index(value)
+        if kind in arrays:
+            return _of_extension_array(value, take)
+    return None
+
+
+def shape(value: Any, kind: type) -> list[Any] | None:
+    """Return what is seen at a glance of a frame too large to be looked through."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None or kind is not getattr(pandas, "DataFrame", None):
+        return None
+    manager = value.__dict__["_mgr"]
+    return [*map(len, manager.axes), id(manager.axes[0])]
+
+
+@functools.lru_cache(maxsize=1)
+def _scalar_kinds(numpy: Any) -> frozenset[type]:
+    return frozenset(numpy.sctypeDict.values()) - {numpy.void, numpy.object_}
+
+
+@functools.lru_cache(maxsize=1)
+def _pandas_kinds(pandas: Any) -> tuple[set[type], set[type], set[type]]:
+    indexes = {
+        kind
+        for name, kind in vars(pandas).items()
+        if name.endswith("Index") and isinstance(kind, type)
+    }
+    arrays = {kind for kind in vars(pandas.arrays).values() if isinstance(kind, type)}
+    return {pandas.DataFrame, pandas.Series}, indexes, arrays | {pandas.Categorical}
+
+
+def _of_array(array: Any, take: Take) -> list[Any] | None:
+    if not type(array.dtype).__module__.startswith("numpy"):
+        return None  # a dtype of the person's
+    head = [array.shape, array.strides, *_of_dtype(array.dtype)]
+    if array.dtype.hasobject:
+        if array.dtype.names is not None:
+            return None
+        take(array.size, 0)
+        return [*head, array.ravel("K").tolist()]
+    if array.nbytes == 0:
+        return head
+    take(0, array.nbytes)
+    # Views, but where the array has gaps: then its bytes are copied.
+    flat = array.ravel("K").view("u1")
+    return [*head, hashlib.blake2b(flat, digest_size=16).digest()]
+
+
+def _of_dtype(dtype: Any) -> list[Any]:
+    """Return what a dtype says of the bytes; its metadata may hold anything."""
+    if dtype.subdtype is not None:
+        inner, shape = dtype.subdtype
+        return [shape, *_of_dtype(inner)]
+    if dtype.names is None:
+        return [dtype.str]
+    fields = [(dtype.fields[name], name) for name in dtype.names]
+    described = [(name, field[1], _of_dtype(field[0])) for field, name in fields]
+    return [dtype.itemsize, described]
+
+
+def _of_frame(value: Any) -> list[Any] | None:
+    held = value.__dict__
+    manager = held["_mgr"]
+    if not hasattr(manager, "blocks"):
+        return None
+    # By columns: pandas puts those of one type together when it is read.
+    columns: dict[int, Any] = {}
+    for block in manager.blocks:
+        values = block.values
+        for row, position in enumerate(block.mgr_locs.as_array.tolist()):
+            columns[position] = _column(values, row)
+    found = [columns[position] for position in sorted(columns)]
+    return [*manager.axes, held.get("_name"), held.get("_attrs"), *found]
+
+
+def _column(values: Any, row: int) -> Any:
+    """Return one column of a block, which has several or the one."""
+    if values.ndim == 1:
+        return values
+    inner = getattr(values, "_ndarray", None)
+    return values[row] if inner is None else [type(values).__name__, inner[row]]
+
+
+def _of_index(index: Any) -> list[Any] | None:
+    held = index.__dict__
+    if "_range" in held:
+        return [held["_range"], held.get("_name")]
+    if "_data" in held:
+        return [held["_data"], held.get("_name")]
+    if "_levels" in held:
+        names = [*list.__iter__(held["_names"])]
+        return [*list.__iter__(held["_levels"]), *list.__iter__(held["_codes"]), names]
+    return None
+
+
+def _of_extension_array(array: Any, take: Take) -> list[Any] | None:
+    if (inner := getattr(array, "_ndarray", None)) is not None:
+        dtype = getattr(array, "_dtype", None)
+        if hasattr(dtype, "categories"):
+            return [inner, dtype.categories, bool(dtype.ordered)]
+        # Time zones among others: each has one dtype for as long as it lives.
+        return [inner, str(dtype) if hasattr(dtype, "itemsize") else id(dtype)]
+    if hasattr(array, "_mask") and hasattr(array, "_data"):
+        return [array._data, array._mask]
+    chunked = getattr(array, "_pa_array", None)
+    return None if chunked is None else _of_arrow(chunked, take)
+
+
+def _of_arrow(chunked: Any, take: Take) -> list[Any]:
+    found = [str(chunked.type), len(chunked)]
+    for chunk in chunked.chunks:
+        found += [chunk.offset, len(chunk)]
+        for buffer in chunk.buffers():
+            size = 0 if buffer is None else buffer.size
+            take(1, size)
+            data = hashlib.blake2b(buffer or b"", digest_size=16)
+            found.append(data.digest())
+    return found

@@ -1,0 +1,78 @@
+"""The notebook's names as they were before a cell, and which it bound, and deleted."""
+
+from __future__ import annotations
+
+import re
+import types
+import weakref
+from collections.abc import Container, Iterator, Mapping
+from typing import Any
+
+# What IPython binds as cells run: inputs, outputs, their numbers, the last exit code.
+_OF_IPYTHON = re.compile(
+    r"_{1,3}|_i{1,3}|_i?\d+|_[iod]h|_exit_code|_sh|In|Out|__\w+__", re.ASCII
+)
+_LARGE = 1000
+_SIZED = (list, dict, tuple, str, bytes, bytearray)
+_MISSING = object()
+
+
+def of_person(
+    names: Mapping[str, Any], hidden: Container[str]
+) -> Iterator[tuple[str, Any]]:
+    """Yield the names that the person has bound, with their values.
+
+    `hidden` holds those that the shell had from the beginning; one that is bound to
+    something else now is the person's.
+    """
+    for name, value in names.items():
+        if type(name) is not str or _OF_IPYTHON.fullmatch(name):
+            continue
+        if name in hidden:
+            first = hidden.get(name, value) if isinstance(hidden, dict) else value
+            if first is value:
+                continue
+        yield name, value
+
+
+class Snapshot:
+    """Which object each name is bound to, to be compared with later.
+
+    An object that takes weak references gets one: whatever its end is to bring about
+    comes in its time. Others are kept, so that no new object gets the id of one, but
+    for the large: what they free should be free. `keep` keeps those, too.
+    """
+
+    def __init__(self, names: Mapping[str, Any], *, keep: bool) -> None:
+        self._objects = {name: _held(value, keep) for name, value in names.items()}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._objects
+
+    def is_same(self, name: str, value: object) -> bool:
+        """Return whether `name` was bound to `value`."""
+        how, held = self._objects[name]
+        if how is weakref.ref:
+            return held() is value
+        return held == id(value) if how is id else held is value
+
+    def deleted(self, names: Container[str]) -> list[str]:
+        """List the names that are not among `names` any more."""
+        return [name for name in self._objects if name not in names]
+
+
+def _held(value: Any, keep: bool) -> tuple[Any, Any]:
+    kind = type(value)
+    if kind in _SIZED:
+        if keep or len(value) < _LARGE:
+            return None, value
+        return id, id(value)
+    try:
+        return weakref.ref, weakref.ref(value)
+    except TypeError:
+        return None, value
+
+
+def is_module(value: object) -> bool:
+    """Return whether `value` is a module, whatever it says of itself."""
+    return types.ModuleType in type.__dict__["__mro__"].__get__(type(value))
