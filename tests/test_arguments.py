@@ -189,7 +189,7 @@ def test_values_that_are_missing_or_too_many(text: str, message: str) -> None:
 
 WHOLE = "-n takes a whole number from 1 to 1000, not "
 TIME = "-t takes seconds above 0 and at most a year, as in 90, 1.5 or 2min, not "
-NAMES = "-o takes Python names joined by commas, as in a,b, not "
+NAMES = "-o takes Python names joined by commas, as in a,b, or '*', not "
 ABOVE = "--memory takes a size above 0, as in 500_000, 64MiB or '1.5 GiB', not "
 
 

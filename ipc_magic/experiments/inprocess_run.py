@@ -11,7 +11,7 @@ from ipc_magic import errors
 from ipc_magic.experiments.inprocess_ends import error_of, findings_about, judge
 from ipc_magic.memory import smaps
 from ipc_magic.process import fork, guards, proof
-from ipc_magic.process.cell import VALUE, Cell
+from ipc_magic.process.cell import ALL, VALUE, Cell
 from ipc_magic.process.child import Body
 from ipc_magic.process.front import Front
 from ipc_magic.process.monitor import Monitor
@@ -215,7 +215,8 @@ class CellRun:
 
     def _names(self) -> dict[str, Any]:
         came = dict.fromkeys(n for w in self._monitor.watches for n in w.brought.values)
-        return {n: self._values_of(n) for n in came if n != VALUE}
+        asked = came if ALL in self._cell.bring else self._cell.bring
+        return {n: self._values_of(n) for n in came if n in asked and n != VALUE}
 
     def _values_of(self, name: str) -> Any:
         values = [w.brought.values.get(name) for w in self._monitor.watches]

@@ -174,7 +174,7 @@ class _Walk:
                 return False
             below: list[Any] = []
             for kind in inner:
-                ones = (
+                ones: list[Any] = (
                     level if len(kinds) == 1 else [x for x in level if type(x) is kind]
                 )
                 self._budget.take(sum(map(len, ones)) * (2 if kind is dict else 1))

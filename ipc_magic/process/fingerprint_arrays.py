@@ -124,7 +124,7 @@ def _of_index(index: Any) -> list[Any] | None:
 
 def _of_extension_array(array: Any, take: Take) -> list[Any] | None:
     if (inner := getattr(array, "_ndarray", None)) is not None:
-        dtype = getattr(array, "_dtype", None)
+        dtype: Any = getattr(array, "_dtype", None)
         if hasattr(dtype, "categories"):
             return [inner, dtype.categories, bool(dtype.ordered)]
         # Time zones among others: each has one dtype for as long as it lives.

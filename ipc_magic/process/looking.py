@@ -36,7 +36,7 @@ def is_class(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the instances of a class made by a `class` statement keep what they hold."""
+    """Where instances of a class that Python code made keep what they hold."""
 
     base: type
     """The builtin type that they extend; most extend `object`."""

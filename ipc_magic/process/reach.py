@@ -106,19 +106,19 @@ class _Search:
         if kind is functools.partial:
             return value.func, value.args, value.keywords
         if kind is functools._lru_cache_wrapper:
-            return vars(value).values()
+            return [*vars(value).values()]
         if depth > _DEPTH or kind in _LEAVES:
             return ()
         if kind in (list, tuple, set, frozenset):
-            return value if len(value) < _ITEMS else ()
+            return [*value] if len(value) < _ITEMS else ()
         if kind is dict:
-            return value.values() if len(value) < _ITEMS else ()
+            return [*value.values()] if len(value) < _ITEMS else ()
         if looking.is_class(value):
             return self._of_class(value)
         return self._of_instance(value, kind)
 
     def _of_function(self, function: types.FunctionType) -> Iterable[Any]:
-        held = [*looking.closure(function), *(function.__defaults__ or ())]
+        held: list[Any] = [*looking.closure(function), *(function.__defaults__ or ())]
         held += [*(function.__kwdefaults__ or {}).values(), *vars(function).values()]
         if function.__globals__ is self._known:
             held.append(function.__code__)

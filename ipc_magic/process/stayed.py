@@ -97,7 +97,7 @@ class Before:
         ]
 
     def changes(self) -> dict[str, Any]:
-        """Return what became of the names, as plain lists of at most `LISTED` in all."""
+        """Return what became of the names: lists of at most `LISTED` in all."""
         now = self._bound()
         kept = {name: value for name, value in now.items() if name in self._snapshot}
         rebound = [n for n, v in kept.items() if not self._snapshot.is_same(n, v)]
