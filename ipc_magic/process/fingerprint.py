@@ -24,7 +24,6 @@ from ipc_magic.process import fingerprint_arrays, looking
 
 LEAVES = frozenset({str, bytes, bytearray, int, float, bool, type(None)})
 """What pickle writes by itself: it asks neither `copyreg` nor the value."""
-_SIZED = (str, bytes, bytearray)
 _INNER = frozenset({list, tuple, dict})
 _BASES = frozenset({list, tuple, dict, set, frozenset, int, float, str, bytes})
 # What their `repr` shows is all they are, and it asks nobody.
@@ -80,7 +79,7 @@ class Fingerprint:
     items: int
     """How many things were looked at."""
     data_bytes: int
-    """How many bytes of texts and buffers were hashed."""
+    """How many bytes of pickles and buffers were hashed."""
     cached: dict[int, frozenset[str]] = field(repr=False)
     """Cached properties that instances had, by the instances' ids."""
 
@@ -98,14 +97,16 @@ def of(
     """
     walk = _Walk(budget, known, before)
     items, data_bytes = budget.items, budget.data_bytes
-    digest = walk.value(value)
-    return Fingerprint(
-        digest=digest,
-        complete=walk.complete,
-        items=items - budget.items,
-        data_bytes=data_bytes - budget.data_bytes,
-        cached=walk.cached,
-    )
+    try:
+        return Fingerprint(
+            digest=walk.value(value),
+            complete=walk.complete,
+            items=items - budget.items,
+            data_bytes=data_bytes - budget.data_bytes,
+            cached=walk.cached,
+        )
+    finally:
+        vars(walk).clear()  # it is a cycle, and no object is to live until it is found
 
 
 class _Walk:
@@ -122,6 +123,9 @@ class _Walk:
         self.cached: dict[int, frozenset[str]] = {}
         self._budget = budget
         self._known = known
+        self._update: Callable[[bytes], object]
+        self._pickler = pickle.Pickler(self, 5)
+        self._pickler.fast = True  # which objects are shared is left out
         self._before = before.cached if before else None
         self._layouts: dict[type, looking.Layout | None] = {}
         self._digests: dict[int, bytes] = {}
@@ -161,27 +165,25 @@ class _Walk:
             digest = self._digests[id(value)] = self._pickled(value)
         return digest or self._of(value)
 
-    def _is_plain(self, value: object) -> bool:
+    def _is_plain(self, value: Any) -> bool:
         """Return whether all in it is of LEAVES and _INNER, looking at whole levels."""
-        level: list[Any] = [value]
+        level, kinds = [value], {type(value)}
         for _ in range(_NESTED):
-            kinds = set(map(type, level))
-            inner = kinds - LEAVES
-            self._budget.take(0, _data_bytes(level, kinds))
-            if not inner:
-                return True
-            if not inner <= _INNER:
-                return False
-            below: list[Any] = []
-            for kind in inner:
-                ones: list[Any] = (
-                    level if len(kinds) == 1 else [x for x in level if type(x) is kind]
+            within: list[Callable[[], Iterable[Any]]] = []
+            for kind in kinds:
+                ones = (
+                    level if len(kinds) == 1 else [v for v in level if type(v) is kind]
                 )
-                self._budget.take(sum(map(len, ones)) * (2 if kind is dict else 1))
-                below += chain.from_iterable(ones)
+                self._budget.take(sum(map(len, ones)))
+                within.append(functools.partial(chain.from_iterable, ones))
                 if kind is dict:
-                    below += chain.from_iterable(map(dict.values, ones))
-            level = below
+                    within.append(functools.partial(_all_values, ones))
+            kinds = set().union(*(map(type, values()) for values in within)) - LEAVES
+            if not kinds:
+                return True
+            if not kinds <= _INNER:
+                return False
+            level = [v for values in within for v in values() if type(v) in kinds]
         return False
 
     def _of(self, value: Any) -> bytes:
@@ -206,7 +208,6 @@ class _Walk:
 
     def _by_kind(self, value: Any, kind: type) -> bytes:
         if kind in LEAVES:
-            self._budget.take(0, _data_bytes([value], {kind}))
             return self._pickled(value)
         if way := self._ways.get(kind):
             return way(value)
@@ -227,7 +228,7 @@ class _Walk:
         for group in groups:
             values = list(group)
             kinds = set(map(type, values))
-            self._budget.take(len(values), _data_bytes(values, kinds))
+            self._budget.take(len(values))
             places = []
             if not kinds <= LEAVES:
                 # What is no leaf has its digest in its place, and the place is noted.
@@ -305,27 +306,18 @@ class _Walk:
     def _pickled(self, value: Any) -> bytes:
         """Return the digest of leaves in lists, tuples and dicts."""
         digest = hashlib.blake2b(digest_size=16)
-        pickler = pickle.Pickler(_Into(digest.update), 5)
-        pickler.fast = True  # which objects are shared is left out
-        pickler.dump(value)
+        self._update = digest.update
+        self._pickler.dump(value)
         return digest.digest()
 
-
-class _Into:
-    """A file for a pickler, whose bytes go to a function."""
-
-    def __init__(self, write: Callable[[Any], object]) -> None:
-        self.write = write
+    def write(self, data: bytes) -> None:
+        """Take what the pickler wrote, 64 KiB or one large text at once."""
+        self._budget.take(0, len(data))
+        self._update(data)
 
 
-def _data_bytes(values: list[Any], kinds: set[type]) -> int:
-    """Return the lengths of texts and bytes among values of these kinds together."""
-    total = 0
-    for kind in _SIZED:
-        if kind in kinds:
-            ones = values if len(kinds) == 1 else [v for v in values if type(v) is kind]
-            total += sum(map(len, ones))
-    return total
+def _all_values(dicts: Iterable[dict[Any, Any]]) -> Iterable[Any]:
+    return chain.from_iterable(map(dict.values, dicts))
 
 
 _BY_IDENTITY = frozenset(

@@ -51,7 +51,10 @@ class Before:
     ) -> None:
         self._namespace: dict[str, Any] = shell.user_ns
         self._hidden: Container[str] = shell.user_ns_hidden
-        self._ours = ours
+        # Where they are the shell's, each child gets its own.
+        exits = {"exit", "quit"}
+        exits -= {name for name, _ in names.of_person(shell.user_ns, self._hidden)}
+        self._ours = {*ours, *exits}
         with _no_collections():
             bound = {**self._bound(), **cell.local_names}
             self._snapshot = names.Snapshot(bound, keep=keep)

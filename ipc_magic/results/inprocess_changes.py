@@ -109,7 +109,7 @@ def _sentences(result: InProcess, told: Changes, width: int) -> list[str]:
         names = _quoted(told.deleted, width)
         said.append(f"{names} {was} deleted in the {child}; {yours} as before.")
     if told.created:
-        names = _quoted(told.created, width)
+        names = _quoted(told.created, width, cut=told.others > 0)
         bring = _to_bring(told.created, width)
         said.append(f"Made in the {child} and left there: {names}. {bring}")
     return said
@@ -126,10 +126,12 @@ def _fitting(names: Sequence[str], width: int) -> list[str]:
     return list(names) if len(names) - len(shown) == 1 else shown
 
 
-def _quoted(names: Sequence[str], width: int) -> str:
+def _quoted(names: Sequence[str], width: int, *, cut: bool = False) -> str:
+    """Return the first names, and how many more there are; `cut`: or more than that."""
     shown = [f"`{shorten(name, _NAME)}`" for name in _fitting(names, width)]
     if more := len(names) - len(shown):
-        return f"{', '.join(shown)} and {more:,} more"
+        at_least = "at least " if cut else ""
+        return f"{', '.join(shown)} and {at_least}{more:,} more"
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
 
 
