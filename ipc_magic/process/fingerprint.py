@@ -10,63 +10,27 @@ from __future__ import annotations
 import functools
 import hashlib
 import pickle
-import time
 import types
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from itertools import chain
 from math import inf
 from typing import Any
 
-from ipc_magic.process import fingerprint_arrays, looking
+from ipc_magic.process import fingerprint_arrays, looking, plain
+from ipc_magic.process.budget import Budget
 
-LEAVES = frozenset({str, bytes, bytearray, int, float, bool, type(None)})
-"""What pickle writes by itself: it asks neither `copyreg` nor the value."""
-_INNER = frozenset({list, tuple, dict})
-_BASES = frozenset({list, tuple, dict, set, frozenset, int, float, str, bytes})
+_BASES = looking.ids(list, tuple, dict, set, frozenset, int, float, str, bytes)
 # What their `repr` shows is all they are, and it asks nobody.
-_BY_TEXT = frozenset({complex, range, date, timedelta, type(...)})
-_SORTED = ({int}, {str}, {bytes})
-_NESTED, _DEPTH = 40, 100
-_CLOCK_EVERY = 500
+_BY_TEXT = looking.ids(complex, range, date, timedelta, type(...))
+_SORTED = ({id(int)}, {id(str)}, {id(bytes)})
+_DEPTH = 100
 # Of a class: what the interpreter keeps there, and may fill when it is used.
 _NOT_OF_THE_PERSON = frozenset(
     {"__dict__", "__weakref__", "__doc__", "_abc_impl", "__abstractmethods__"}
     | {"__annotations__", "__annotations_cache__", "__annotate_func__"}
 )
-
-
-class TooLarge(Exception):
-    """There is more to look at than was allowed."""
-
-
-class TooLong(Exception):
-    """The time that was allowed is over."""
-
-
-@dataclass
-class Budget:
-    """How much may still be looked at, in this thread until `deadline`."""
-
-    items: int
-    data_bytes: int
-    deadline: float = inf
-    """In CPU seconds of this thread (`time.thread_time`): others do not use it up."""
-    _since_clock: int = 0
-
-    def take(self, items: int, data_bytes: int = 0) -> None:
-        """Use up some of it; raises `TooLarge` before, or `TooLong`."""
-        if items > self.items or data_bytes > self.data_bytes:
-            raise TooLarge
-        self.items -= items
-        self.data_bytes -= data_bytes
-        self._since_clock += 1 + items + (data_bytes >> 8)
-        if self._since_clock > _CLOCK_EVERY:  # to ask for the time takes some, too
-            self._since_clock = 0
-            if time.thread_time() > self.deadline:
-                raise TooLong
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,14 +91,14 @@ class _Walk:
         self._pickler = pickle.Pickler(self, 5)
         self._pickler.fast = True  # which objects are shared is left out
         self._before = before.cached if before else None
-        self._layouts: dict[type, looking.Layout | None] = {}
+        self._layouts: dict[int, looking.Layout | None] = {}
         self._digests: dict[int, bytes] = {}
         # What is made on the way is kept: no other object is to get its id.
         self._alive: list[list[Any]] = []
         self._path: dict[int, int] = {}
         self._highest: float = inf
         """Where the highest cycle began of which something was seen."""
-        self._ways: dict[type, Callable[[Any], bytes]] = {
+        ways: dict[type, Callable[[Any], bytes]] = {
             list: lambda v: self._hash("list", v),
             tuple: lambda v: self._hash("tuple", v),
             deque: lambda v: self._hash("deque", v, [v.maxlen]),
@@ -155,36 +119,16 @@ class _Walk:
             ),
             types.MethodType: lambda v: self._hash("method", (v.__self__, v.__func__)),
         }
+        self._ways = {id(kind): way for kind, way in ways.items()}
 
     def value(self, value: object) -> bytes:
         """Return the digest of a value, by the short way if its types allow it."""
-        if type(value) not in _INNER or id(value) in self._path:
+        if id(type(value)) not in plain.INNER or id(value) in self._path:
             return self._of(value)
         digest = self._digests.get(id(value))
-        if digest is None and self._is_plain(value):
+        if digest is None and plain.is_plain(value, self._budget):
             digest = self._digests[id(value)] = self._pickled(value)
         return digest or self._of(value)
-
-    def _is_plain(self, value: Any) -> bool:
-        """Return whether all in it is of LEAVES and _INNER, looking at whole levels."""
-        level, kinds = [value], {type(value)}
-        for _ in range(_NESTED):
-            within: list[Callable[[], Iterable[Any]]] = []
-            for kind in kinds:
-                ones = (
-                    level if len(kinds) == 1 else [v for v in level if type(v) is kind]
-                )
-                self._budget.take(sum(map(len, ones)))
-                within.append(functools.partial(chain.from_iterable, ones))
-                if kind is dict:
-                    within.append(functools.partial(_all_values, ones))
-            kinds = set().union(*(map(type, values()) for values in within)) - LEAVES
-            if not kinds:
-                return True
-            if not kinds <= _INNER:
-                return False
-            level = [v for values in within for v in values() if type(v) in kinds]
-        return False
 
     def _of(self, value: Any) -> bytes:
         here, depth = id(value), len(self._path)
@@ -207,13 +151,13 @@ class _Walk:
         return digest
 
     def _by_kind(self, value: Any, kind: type) -> bytes:
-        if kind in LEAVES:
+        if id(kind) in plain.LEAVES:
             return self._pickled(value)
-        if way := self._ways.get(kind):
+        if way := self._ways.get(id(kind)):
             return way(value)
-        if kind in _BY_TEXT:
+        if id(kind) in _BY_TEXT:
             return self._pickled((kind.__name__, repr(value)))
-        if kind in _BY_IDENTITY:
+        if id(kind) in _BY_IDENTITY:
             return self._same(value)
         if looking.is_class(value):
             return self._of_class(value)
@@ -227,20 +171,24 @@ class _Walk:
         content = []
         for group in groups:
             values = list(group)
-            kinds = set(map(type, values))
+            kinds = set(map(id, map(type, values)))
             self._budget.take(len(values))
             places = []
-            if not kinds <= LEAVES:
+            if not kinds <= plain.LEAVES:
                 # What is no leaf has its digest in its place, and the place is noted.
-                places = [n for n, v in enumerate(values) if type(v) not in LEAVES]
+                places = [
+                    n for n, v in enumerate(values) if id(type(v)) not in plain.LEAVES
+                ]
                 self._alive.append(values)
-                values = [v if type(v) in LEAVES else self.value(v) for v in values]
+                values = [
+                    v if id(type(v)) in plain.LEAVES else self.value(v) for v in values
+                ]
             content.append((values, places))
         return self._pickled((tag, content))
 
     def _of_set(self, tag: str, values: Iterable[Any]) -> bytes:
         members = list(values)
-        kinds = set(map(type, members))
+        kinds = set(map(id, map(type, members)))
         if kinds in _SORTED:
             return self._hash(tag, sorted(members))
         self._budget.take(len(members))
@@ -266,9 +214,9 @@ class _Walk:
         return self._hash("class", [id(kind)], kept.keys(), kept.values())
 
     def _of_instance(self, value: Any, kind: type) -> bytes:
-        if kind not in self._layouts:
-            self._layouts[kind] = looking.layout(kind, _BASES)
-        layout = self._layouts[kind]
+        if id(kind) not in self._layouts:
+            self._layouts[id(kind)] = looking.layout(kind, _BASES)
+        layout = self._layouts[id(kind)]
         if layout is None:
             return self._opaque(value)
         parts: list[Any] = [id(kind), _read_base[layout.base](value)]
@@ -316,16 +264,12 @@ class _Walk:
         self._update(data)
 
 
-def _all_values(dicts: Iterable[dict[Any, Any]]) -> Iterable[Any]:
-    return chain.from_iterable(map(dict.values, dicts))
-
-
-_BY_IDENTITY = frozenset(
-    {types.ModuleType, types.BuiltinFunctionType, types.CodeType, property}
-    | {staticmethod, classmethod, functools.cached_property}
-    | {types.MappingProxyType, types.WrapperDescriptorType}
-    | {types.GetSetDescriptorType, types.MemberDescriptorType}
-    | {types.MethodDescriptorType, types.ClassMethodDescriptorType}
+_BY_IDENTITY = looking.ids(
+    *(types.ModuleType, types.BuiltinFunctionType, types.CodeType, property),
+    *(staticmethod, classmethod, functools.cached_property, types.MappingProxyType),
+    *(types.WrapperDescriptorType, types.GetSetDescriptorType),
+    *(types.MemberDescriptorType, types.MethodDescriptorType),
+    types.ClassMethodDescriptorType,
 )
 # What an instance of a subclass is as one of the builtin type itself.
 _read_base: dict[type, Callable[[Any], Any]] = {

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from ipc_magic.process import looking
+
 Take = Callable[[int, int], None]
 """Uses up items and bytes of what may be looked at."""
 
@@ -20,15 +22,15 @@ def parts(value: Any, kind: type, take: Take) -> list[Any] | None:
     if numpy := sys.modules.get("numpy"):
         if kind is getattr(numpy, "ndarray", None):
             return _of_array(value, take)
-        if kind in _scalar_kinds(numpy):
+        if id(kind) in _scalar_kinds(numpy):
             return [value.dtype.str, value.tobytes()]
     if (pandas := sys.modules.get("pandas")) and hasattr(pandas, "arrays"):
         frames, indexes, arrays = _pandas_kinds(pandas)
-        if kind in frames:
+        if id(kind) in frames:
             return _of_frame(value)
-        if kind in indexes:
+        if id(kind) in indexes:
             return _of_index(value)
-        if kind in arrays:
+        if id(kind) in arrays:
             return _of_extension_array(value, take)
     return None
 
@@ -43,19 +45,23 @@ def shape(value: Any, kind: type) -> list[Any] | None:
 
 
 @functools.lru_cache(maxsize=1)
-def _scalar_kinds(numpy: Any) -> frozenset[type]:
-    return frozenset(numpy.sctypeDict.values()) - {numpy.void, numpy.object_}
+def _scalar_kinds(numpy: Any) -> frozenset[int]:
+    kinds = {*numpy.sctypeDict.values()} - {numpy.void, numpy.object_}
+    return looking.ids(*kinds)
 
 
 @functools.lru_cache(maxsize=1)
-def _pandas_kinds(pandas: Any) -> tuple[set[type], set[type], set[type]]:
+def _pandas_kinds(pandas: Any) -> tuple[frozenset[int], ...]:
+    """Return the ids of the classes of frames, of indexes and of columns."""
     indexes = {
         kind
         for name, kind in vars(pandas).items()
         if name.endswith("Index") and isinstance(kind, type)
     }
     arrays = {kind for kind in vars(pandas.arrays).values() if isinstance(kind, type)}
-    return {pandas.DataFrame, pandas.Series}, indexes, arrays | {pandas.Categorical}
+    arrays.add(pandas.Categorical)
+    frames = looking.ids(pandas.DataFrame, pandas.Series)
+    return frames, looking.ids(*indexes), looking.ids(*arrays)
 
 
 def _of_array(array: Any, take: Take) -> list[Any] | None:

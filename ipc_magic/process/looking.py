@@ -12,9 +12,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+
+def ids(*kinds: type) -> frozenset[int]:
+    """Return the ids of classes, to look up others among them: `id(kind) in these`.
+
+    A set of the classes themselves would ask for a class's hash, which may be a method
+    of its metaclass.
+    """
+    return frozenset(map(id, kinds))
+
+
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 # What only C code puts into the namespace of its class.
-_OF_C = (
+_OF_C = ids(
     types.GetSetDescriptorType,
     types.WrapperDescriptorType,
     types.MethodDescriptorType,
@@ -31,7 +41,12 @@ _dict_offset: Callable[[type], int] = type.__dict__["__dictoffset__"].__get__
 
 def is_class(value: object) -> bool:
     """Return whether `value` is a class, whatever it says of itself."""
-    return type in mro(type(value))
+    return is_instance(value, type)
+
+
+def is_instance(value: object, kind: type) -> bool:
+    """Return whether the class of `value` is `kind` or a subclass of it."""
+    return any(each is kind for each in mro(type(value)))
 
 
 @dataclass(frozen=True)
@@ -48,10 +63,10 @@ class Layout:
     """The attributes that are made when they are first read."""
 
 
-def layout(kind: type, bases: frozenset[type]) -> Layout | None:
+def layout(kind: type, bases: frozenset[int]) -> Layout | None:
     """Return how instances of `kind` are made; `None` if C code keeps some of them.
 
-    `bases` are the builtin types whose content the caller can read.
+    `bases` are the ids of the builtin types whose content the caller can read.
     """
     base: type = object
     dict_of = None
@@ -61,7 +76,7 @@ def layout(kind: type, bases: frozenset[type]) -> Layout | None:
         if each is object:
             continue
         if not _flags(each) & _HEAP_TYPE:
-            if base is not object or each not in bases:
+            if base is not object or id(each) not in bases:
                 return None
             base = each
             continue
@@ -73,7 +88,11 @@ def layout(kind: type, bases: frozenset[type]) -> Layout | None:
                 slots.append(value.__get__)
             elif what is functools.cached_property:
                 cached.add(name)
-            elif what in _OF_C and value.__objclass__ is each and name != "__weakref__":
+            elif (
+                id(what) in _OF_C
+                and value.__objclass__ is each
+                and name != "__weakref__"
+            ):
                 return None
     if dict_of is None and _dict_offset(kind):
         return None  # the class hides its instances' dict

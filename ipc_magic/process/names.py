@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-import types
 import weakref
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
+
+from ipc_magic.process import looking
 
 # What IPython binds as cells run: inputs, outputs, their numbers, the last exit code.
 _OF_IPYTHON = re.compile(
     r"_{1,3}|_i{1,3}|_i?\d+|_[iod]h|_exit_code|_sh|In|Out|__\w+__", re.ASCII
 )
 _LARGE = 1000
-_SIZED = (list, dict, tuple, str, bytes, bytearray)
+_SIZED = looking.ids(list, dict, tuple, str, bytes, bytearray)
 _MISSING = object()
 
 
@@ -62,8 +63,7 @@ class Snapshot:
 
 
 def _held(value: Any, keep: bool) -> tuple[Any, Any]:
-    kind = type(value)
-    if kind in _SIZED:
+    if id(type(value)) in _SIZED:
         if keep or len(value) < _LARGE:
             return None, value
         return id, id(value)
@@ -71,8 +71,3 @@ def _held(value: Any, keep: bool) -> tuple[Any, Any]:
         return weakref.ref, weakref.ref(value)
     except TypeError:
         return None, value
-
-
-def is_module(value: object) -> bool:
-    """Return whether `value` is a module, whatever it says of itself."""
-    return types.ModuleType in type.__dict__["__mro__"].__get__(type(value))

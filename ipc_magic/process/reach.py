@@ -97,7 +97,7 @@ class _Search:
             return self._of_function(value)
         if kind is types.MethodType:
             return value.__self__, value.__func__
-        if kind in (staticmethod, classmethod):
+        if kind is staticmethod or kind is classmethod:
             return (value.__func__,)
         if kind is property:
             return value.fget, value.fset, value.fdel
@@ -107,9 +107,9 @@ class _Search:
             return value.func, value.args, value.keywords
         if kind is functools._lru_cache_wrapper:
             return [*vars(value).values()]
-        if depth > _DEPTH or kind in _LEAVES:
+        if depth > _DEPTH or id(kind) in _LEAVES:
             return ()
-        if kind in (list, tuple, set, frozenset):
+        if id(kind) in _LISTS:
             return [*value] if len(value) < _ITEMS else ()
         if kind is dict:
             return [*value.values()] if len(value) < _ITEMS else ()
@@ -135,7 +135,7 @@ class _Search:
         return type(module) is str and module == self._known.get("__name__")
 
     def _of_instance(self, value: Any, kind: type) -> Iterable[Any]:
-        layout = looking.layout(kind, frozenset())
+        layout = looking.layout(kind, looking.ids())
         held: list[Any] = [kind]
         if layout is not None and layout.dict_of is not None:
             attributes = layout.dict_of(value)
@@ -144,7 +144,8 @@ class _Search:
         return held
 
 
-_LEAVES = frozenset(
-    {int, float, complex, bool, str, bytes, bytearray, type(None), range}
-    | {types.ModuleType, types.BuiltinFunctionType}
+_LISTS = looking.ids(list, tuple, set, frozenset)
+_LEAVES = looking.ids(
+    *(int, float, complex, bool, str, bytes, bytearray, type(None), range),
+    *(types.ModuleType, types.BuiltinFunctionType),
 )

@@ -14,7 +14,8 @@ from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ipc_magic.process import fingerprint, fingerprint_arrays, names, reach
+from ipc_magic.process import fingerprint, fingerprint_arrays, looking, names, reach
+from ipc_magic.process.budget import Budget, TooLarge
 from ipc_magic.process.cell import Cell
 
 BUDGET_SECONDS = 0.05
@@ -26,11 +27,11 @@ LISTED = 1000
 """So many names a child tells at most; the rest are counted."""
 
 # Their objects stay as they are: the name itself would be bound anew.
-_UNCHANGING = frozenset(
-    {int, float, complex, bool, str, bytes, type(None), range, types.ModuleType}
-    | {types.BuiltinFunctionType, types.CodeType}
+_UNCHANGING = looking.ids(
+    *(int, float, complex, bool, str, bytes, type(None), range),
+    *(types.ModuleType, types.BuiltinFunctionType, types.CodeType),
 )
-_SIZED = frozenset({list, dict, set, bytearray})
+_SIZED = looking.ids(list, dict, set, bytearray)
 
 
 class Before:
@@ -71,7 +72,7 @@ class Before:
         flags = shell.compile.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         code = compile(cell.code, cell.filename, "exec", flags, dont_inherit=True)
         found = reach.names_reached(code, bound, self._namespace)
-        changing = {n: v for n, v in bound.items() if type(v) not in _UNCHANGING}
+        changing = {n: v for n, v in bound.items() if id(type(v)) not in _UNCHANGING}
         if found is None:
             return changing
         # Another name of the same object is reached with it.
@@ -79,7 +80,7 @@ class Before:
         return {n: v for n, v in changing.items() if id(v) in ids} if ids else {}
 
     def _take(self, reached: dict[str, Any]) -> None:
-        budget = fingerprint.Budget(
+        budget = Budget(
             _BUDGET_ITEMS, BUDGET_BYTES, time.thread_time() + BUDGET_SECONDS
         )
         # Small ones first: a large one is not to cost all others their turn.
@@ -95,7 +96,7 @@ class Before:
         return [
             name
             for name, value in self._bound().items()
-            if not names.is_module(value)
+            if not looking.is_instance(value, types.ModuleType)
             and not (name in self._snapshot and self._snapshot.is_same(name, value))
         ]
 
@@ -123,7 +124,9 @@ class Before:
             told[what] = all_of_them[:left]
             left -= len(told[what])
         listed = (*told["created"], *told["rebound"])
-        told["modules"] = [name for name in listed if names.is_module(now[name])]
+        told["modules"] = [
+            n for n in listed if looking.is_instance(now[n], types.ModuleType)
+        ]
         told["others"] = sum(map(len, found.values())) - (LISTED - left)
         return told
 
@@ -131,9 +134,7 @@ class Before:
 class _Print:
     """What one value was like, as far as the budget went."""
 
-    def __init__(
-        self, value: Any, budget: fingerprint.Budget, known: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, value: Any, budget: Budget, known: Mapping[str, Any]) -> None:
         self._taken: fingerprint.Fingerprint | None = None
         self._glance: object = None
         try:
@@ -147,12 +148,12 @@ class _Print:
         if taken is None:
             return "unchecked" if _glance(value) == self._glance else "mutated"
         # Whatever is as it was needs no more than it did.
-        enough = fingerprint.Budget(
+        enough = Budget(
             2 * taken.items + 1000, 2 * taken.data_bytes + (1 << 16), deadline
         )
         try:
             now = fingerprint.of(value, enough, known, taken)
-        except fingerprint.TooLarge:
+        except TooLarge:
             return "mutated"
         except Exception:  # noqa: BLE001 - no time, no memory, or changed by a thread
             return "unchecked"
@@ -164,11 +165,11 @@ class _Print:
 def _glance(value: Any) -> object:
     """Return what is seen at once of a value too large to be looked through."""
     kind = type(value)
-    return len(value) if kind in _SIZED else fingerprint_arrays.shape(value, kind)
+    return len(value) if id(kind) in _SIZED else fingerprint_arrays.shape(value, kind)
 
 
 def _size(value: Any) -> int:
-    return len(value) if type(value) in _SIZED else 0
+    return len(value) if id(type(value)) in _SIZED else 0
 
 
 @contextmanager
