@@ -40,8 +40,7 @@ def shape(value: Any, kind: type) -> list[Any] | None:
     pandas = sys.modules.get("pandas")
     if pandas is None or kind is not getattr(pandas, "DataFrame", None):
         return None
-    manager = value.__dict__["_mgr"]
-    return [*map(len, manager.axes), id(manager.axes[0])]
+    return [len(axis) for axis in value.__dict__["_mgr"].axes]
 
 
 @functools.lru_cache(maxsize=1)

@@ -22,7 +22,8 @@ BUDGET_SECONDS = 0.05
 """CPU time for all fingerprints that the parent takes."""
 BUDGET_BYTES = 32 << 20
 _BUDGET_ITEMS = 400_000
-_CHILD_SECONDS = 0.2  # it copies the pages that it looks at
+CHILD_SECONDS = 0.2
+"""CPU time for those of the child, which copies the pages that it looks at."""
 LISTED = 1000
 """So many names a child tells at most; the rest are counted."""
 
@@ -105,7 +106,7 @@ class Before:
         now = self._bound()
         kept = {name: value for name, value in now.items() if name in self._snapshot}
         rebound = [n for n, v in kept.items() if not self._snapshot.is_same(n, v)]
-        deadline = time.thread_time() + _CHILD_SECONDS
+        deadline = time.thread_time() + CHILD_SECONDS
         verdicts = {
             name: one.verdict(kept[name], deadline, self._namespace)
             for name, one in self._prints.items()

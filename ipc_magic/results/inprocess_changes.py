@@ -41,10 +41,14 @@ class Changes:
     """How many more names there are: a child lists 1,000."""
 
     def __post_init__(self) -> None:
+        if type(self.others) is not int:
+            raise TypeError("others is a number")
         for field in fields(self):
             if field.name != "others":
-                names = tuple(getattr(self, field.name))
-                object.__setattr__(self, field.name, names)
+                names = getattr(self, field.name)
+                if type(names) is str or not all(type(name) is str for name in names):
+                    raise TypeError(f"{field.name} are names")
+                object.__setattr__(self, field.name, tuple(names))
 
 
 def notes(result: InProcess) -> list[Note]:
