@@ -113,8 +113,13 @@ class ShellBody:
             if orders.meter is not None:
                 with meter.undisturbed():
                     orders.meter.sent_here()
-        if self._before is not None and self._tell_changes:
-            outcome["changes"] = self._before.changes()
+        if self._before is not None:
+            if self._tell_changes:
+                try:
+                    outcome["changes"] = self._before.changes()
+                except MemoryError:
+                    pass  # the code has used all that --memory gives
+            self._before.let_go()
         return outcome
 
     def _asked(self) -> tuple[str, ...]:

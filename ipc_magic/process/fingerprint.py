@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import pickle
 import types
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from math import inf
+from pickle import Pickler
 from typing import Any
 
 from ipc_magic.process import fingerprint_arrays, looking, plain
@@ -76,8 +75,8 @@ def of(
 class _Walk:
     """One way through a value, to its digest.
 
-    A digest tells content and types, not which objects are shared: what was looked at
-    once has its digest kept, unless that tells of a cycle that began above it.
+    A digest tells content and types, not which objects are shared: what is looked at
+    once has its digest kept. Only in a cycle that depends on where it is met first.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class _Walk:
         self._budget = budget
         self._known = known
         self._update: Callable[[bytes], object]
-        self._pickler = pickle.Pickler(self, 5)
+        self._pickler = Pickler(self, 5)
         self._pickler.fast = True  # which objects are shared is left out
         self._before = before.cached if before else None
         self._layouts: dict[int, looking.Layout | None] = {}
@@ -96,8 +95,6 @@ class _Walk:
         # What is made on the way is kept: no other object is to get its id.
         self._alive: list[list[Any]] = []
         self._path: dict[int, int] = {}
-        self._highest: float = inf
-        """Where the highest cycle began of which something was seen."""
         ways: dict[type, Callable[[Any], bytes]] = {
             list: lambda v: self._hash("list", v),
             tuple: lambda v: self._hash("tuple", v),
@@ -135,19 +132,13 @@ class _Walk:
         if here in self._digests:
             return self._digests[here]
         if here in self._path:
-            self._highest = min(self._highest, self._path[here])
             return self._pickled(("above", depth - self._path[here]))
         if depth > _DEPTH:
             return self._opaque(value)
         self._budget.take(1)
-        outer, self._highest = self._highest, inf
         self._path[here] = depth
-        digest = self._by_kind(value, type(value))
+        digest = self._digests[here] = self._by_kind(value, type(value))
         del self._path[here]
-        if self._highest >= depth:  # no cycle that began above
-            self._digests[here] = digest
-            self._highest = inf
-        self._highest = min(self._highest, outer)
         return digest
 
     def _by_kind(self, value: Any, kind: type) -> bytes:

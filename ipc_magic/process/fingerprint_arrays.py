@@ -66,6 +66,8 @@ def _pandas_kinds(pandas: Any) -> tuple[frozenset[int], ...]:
 def _of_array(array: Any, take: Take) -> list[Any] | None:
     if not type(array.dtype).__module__.startswith("numpy"):
         return None  # a dtype of the person's
+    if not _is_private(array):
+        return None  # what a child writes there, its parent reads
     head = [array.shape, array.strides, *_of_dtype(array.dtype)]
     if array.dtype.hasobject:
         if array.dtype.names is not None:
@@ -78,6 +80,16 @@ def _of_array(array: Any, take: Take) -> list[Any] | None:
     # Views, but where the array has gaps: then its bytes are copied.
     flat = array.ravel("K").view("u1")
     return [*head, hashlib.blake2b(flat, digest_size=16).digest()]
+
+
+def _is_private(array: Any) -> bool:
+    """Return whether the memory of an array is surely shared with no other process."""
+    holder = array
+    while type(holder) is type(array) and holder.base is not None:
+        holder = holder.base
+        if type(holder) is memoryview:
+            holder = holder.obj
+    return any(type(holder) is kind for kind in (type(array), bytes, bytearray))
 
 
 def _of_dtype(dtype: Any) -> list[Any]:

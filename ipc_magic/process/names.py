@@ -14,8 +14,8 @@ _OF_IPYTHON = re.compile(
     r"_{1,3}|_i{1,3}|_i?\d+|_[iod]h|_exit_code|_sh|In|Out|__\w+__", re.ASCII
 )
 _LARGE = 1000
-_SIZED = looking.ids(list, dict, tuple, str, bytes, bytearray)
-_MISSING = object()
+_TEXTS = looking.ids(str, bytes, bytearray)
+_HOLDERS = looking.ids(list, dict, tuple)
 
 
 def of_person(
@@ -26,7 +26,7 @@ def of_person(
     `hidden` holds those that the shell had from the beginning; one that is bound to
     something else now is the person's.
     """
-    for name, value in names.items():
+    for name, value in dict(names).items():  # a thread may bind one meanwhile
         if type(name) is not str or _OF_IPYTHON.fullmatch(name):
             continue
         if name in hidden:
@@ -39,9 +39,10 @@ def of_person(
 class Snapshot:
     """Which object each name is bound to, to be compared with later.
 
-    An object that takes weak references gets one: whatever its end is to bring about
-    comes in its time. Others are kept, so that no new object gets the id of one, but
-    for the large: what they free should be free. `keep` keeps those, too.
+    What the code lets go of ends in its time, with whatever its end brings about, and
+    its memory is free: of most objects there is a weak reference, of lists, dicts and
+    tuples, which take none, the id. With `keep` they are kept all the same, so that no
+    new one gets the id of one that is gone, until `let_go`.
     """
 
     def __init__(self, names: Mapping[str, Any], *, keep: bool) -> None:
@@ -57,16 +58,19 @@ class Snapshot:
             return held() is value
         return held == id(value) if how is id else held is value
 
+    def let_go(self) -> None:
+        """Keep nothing any more: files among it are flushed as they are closed."""
+        self._objects.clear()
+
     def deleted(self, names: Container[str]) -> list[str]:
         """List the names that are not among `names` any more."""
         return [name for name in self._objects if name not in names]
 
 
 def _held(value: Any, keep: bool) -> tuple[Any, Any]:
-    if id(type(value)) in _SIZED:
-        if keep or len(value) < _LARGE:
-            return None, value
-        return id, id(value)
+    kind = id(type(value))
+    if kind in _HOLDERS or (kind in _TEXTS and len(value) >= _LARGE):
+        return (None, value) if keep else (id, id(value))
     try:
         return weakref.ref, weakref.ref(value)
     except TypeError:

@@ -12,6 +12,7 @@ import time
 import types
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from ipc_magic.process import fingerprint, fingerprint_arrays, looking, names, reach
@@ -58,21 +59,24 @@ class Before:
         exits -= {name for name, _ in names.of_person(shell.user_ns, self._hidden)}
         self._ours = {*ours, *exits}
         with _no_collections():
-            bound = {**self._bound(), **cell.local_names}
+            bound = self._bound(cell.local_names)
             self._snapshot = names.Snapshot(bound, keep=keep)
             self._prints: dict[str, _Print] = {}
             if look_within and (reached := self._reached(shell, cell, bound)):
                 self._take(reached)
 
-    def _bound(self) -> dict[str, Any]:
-        own = names.of_person(self._namespace, self._hidden)
+    def _bound(self, more: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+        own = names.of_person({**self._namespace, **more}, self._hidden)
         return {name: value for name, value in own if name not in self._ours}
 
     def _reached(self, shell: Any, cell: Cell, bound: dict[str, Any]) -> dict[str, Any]:
         """Return the variables within reach of the cell whose values may change."""
         flags = shell.compile.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         code = compile(cell.code, cell.filename, "exec", flags, dont_inherit=True)
-        found = reach.names_reached(code, bound, self._namespace)
+        try:
+            found = reach.names_reached(code, bound, self._namespace)
+        except RuntimeError:  # a thread changes what is looked at
+            found = None
         changing = {n: v for n, v in bound.items() if id(type(v)) not in _UNCHANGING}
         if found is None:
             return changing
@@ -81,14 +85,16 @@ class Before:
         return {n: v for n, v in changing.items() if id(v) in ids} if ids else {}
 
     def _take(self, reached: dict[str, Any]) -> None:
-        budget = Budget(
-            _BUDGET_ITEMS, BUDGET_BYTES, time.thread_time() + BUDGET_SECONDS
-        )
-        # Small ones first: a large one is not to cost all others their turn.
+        budget = Budget(_BUDGET_ITEMS, BUDGET_BYTES)
+        end = time.thread_time() + BUDGET_SECONDS
+        # Small ones first, and each for half of the time that is left: a large one is
+        # not to cost all others their turn.
         known: dict[int, _Print] = {}
         for name in sorted(reached, key=lambda name: _size(reached[name])):
             value = reached[name]
             if id(value) not in known:
+                now = time.thread_time()
+                budget.deadline = now + (end - now) / 2
                 known[id(value)] = _Print(value, budget, self._namespace)
             self._prints[name] = known[id(value)]
 
@@ -100,6 +106,10 @@ class Before:
             if not looking.is_instance(value, types.ModuleType)
             and not (name in self._snapshot and self._snapshot.is_same(name, value))
         ]
+
+    def let_go(self) -> None:
+        """Keep no object alive any more."""
+        self._snapshot.let_go()
 
     def changes(self) -> dict[str, Any]:
         """Return what became of the names: lists of at most `LISTED` in all."""

@@ -165,12 +165,14 @@ def test_ten_thousand_names_before_are_looked_at(ipc_shell, changes):
 def test_the_changes_of_the_caller_s_locals_are_told(ipc_shell):
     ipc_shell.run_cell(
         "def outer(held, kept):\n"
+        "    _ = _i = In = 5\n"
         "    body = 'held.append(1); kept = 2'\n"
         "    get_ipython().run_cell_magic('inprocess', '', body)\n"
         "outer([], 1)"
     )
     told = ipc_magic.last.children[0].changes
     assert (told.mutated, told.rebound) == (("held",), ("kept",))
+    assert told.deleted == ()
 
 
 def test_the_line_form_tells_too(ipc_shell):
@@ -328,6 +330,25 @@ def test_what_the_cell_lets_go_of_ends_when_it_would_here(ipc_shell, changes):
     told = ipc_magic.last.children[0].changes
     assert (told.deleted, {*told.rebound}) == (("one",), {"two", "array"})
     ipc_shell.run_cell("one = two = None")
+
+
+@pytest.mark.parametrize("line", ["", "-o '*'", "-o '*' -q"])
+def test_a_file_in_a_list_that_is_deleted_is_flushed(line, ipc_shell, tmp_path):
+    ipc_shell.user_ns["path"] = tmp_path / "file"
+    ipc_shell.run_cell("files = [path.open('w')]")
+    ipc_shell.run_cell(f"%%inprocess {line}\nfiles[0].write('kept')\ndel files")
+    assert (tmp_path / "file").read_text() == "kept"
+    ipc_shell.run_cell("files[0].close()")
+
+
+def test_what_a_list_holds_ends_with_it(ipc_shell):
+    ipc_shell.run_cell("class Thing: pass\nheld, table = [Thing()], {1: Thing()}")
+    ipc_shell.run_cell(
+        "%%inprocess -o gone\nimport weakref\n"
+        "refs = [weakref.ref(held[0]), weakref.ref(table[1])]\n"
+        "del held\ntable = 1\ngone = [r() for r in refs]"
+    )
+    assert ipc_shell.user_ns["gone"] == [None, None]
 
 
 def test_no_variable_is_kept_alive_here(ipc_shell):

@@ -6,6 +6,7 @@ import collections
 import datetime
 import functools
 import gc
+import mmap
 import struct
 import threading
 import types
@@ -253,6 +254,27 @@ def test_a_change_within_an_object_is_seen(kind: str) -> None:
     vars(counting).clear()
     assert counting.__defaults__ is not None
     counting.__defaults__[0].clear()
+
+
+def test_memory_that_processes_share_is_not_looked_into() -> None:
+    with mmap.mmap(-1, mmap.PAGESIZE) as shared:
+        array = np.frombuffer(shared, "u1")
+        viewed = np.frombuffer(memoryview(shared)[8:], "u1")[::2]
+        assert not taken(array).complete
+        assert not taken([viewed]).complete
+        del array, viewed
+    for private in (b"abc", bytearray(b"abc"), memoryview(b"abc"), np.arange(3)):
+        assert taken(np.frombuffer(private, "u1")[1:]).complete
+
+
+def test_a_crowd_of_cycles_takes_no_longer_than_it_is_large() -> None:
+    crowd = [Plain() for _ in range(100)]
+    for one in crowd:
+        one.items = crowd
+    before = fingerprint.of(crowd, Budget(20_000, 1 << 20), {})
+    assert not changed(crowd, before)
+    crowd[77].more = 1  # type: ignore[attr-defined]
+    assert changed(crowd, before)
 
 
 OPAQUE: dict[str, Any] = {
