@@ -233,7 +233,7 @@ class _Walk:
         self.cached[id(value)] = present
         if self._before is None:
             return []
-        return [n for n in present if n not in self._before.get(id(value), present)]
+        return [n for n in present if n not in self._before.get(id(value), ())]
 
     def _same(self, value: object) -> bytes:
         return self._pickled(("same", id(value)))

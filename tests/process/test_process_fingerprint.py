@@ -139,6 +139,18 @@ def test_shared_or_equal_makes_no_difference() -> None:
     assert taken([text, text]).digest == taken([text, other]).digest
 
 
+def test_the_order_of_a_set_tells_nothing() -> None:
+    one, two = set([0, 8, 3.5]), set([8, 0, 3.5])  # noqa: C405 - 0 and 8 collide
+    assert [*one] != [*two]
+    assert taken([one, "x"]).digest == taken([two, "x"]).digest
+    assert taken(one).digest == taken(two).digest
+
+
+def test_the_same_bytes_in_another_order_are_another_array() -> None:
+    array = np.arange(4).reshape(2, 2)
+    assert taken(array).digest != taken(array.T).digest
+
+
 # ---- objects of classes
 
 
@@ -188,6 +200,10 @@ CHANGES: dict[str, tuple[Any, Any]] = {
     "class": (Plain, lambda v: setattr(v, "__class__", type("Other", (), {}))),
     "of a list": (lambda: [Plain(), Plain()], lambda v: v[1].items.clear()),
     "slot": (slotted, lambda v: v.left.append(1)),
+    "slot of one of many": (
+        lambda: [slotted() for _ in range(9)],
+        lambda v: setattr(v[8], "left", [2]),
+    ),
     "empty slot": (slotted, lambda v: setattr(v, "right", 1)),
     "subclass, content": (lambda: Sub([1]), lambda v: v.append(2)),
     "subclass, attribute": (lambda: Sub([1]), lambda v: setattr(v, "note", "x")),
@@ -313,6 +329,7 @@ def test_a_cached_property_that_was_there_and_is_another_now_is_a_change() -> No
     value = Plain()
     assert value.total == 1
     before = taken(value)
+    assert not changed(value, before)
     vars(value)["total"] = 7
     assert changed(value, before)
 
@@ -353,6 +370,9 @@ def test_a_frame_is_the_same_after_it_was_read() -> None:
     value.sum(numeric_only=True), value.values, value.describe(), repr(value)
     value.groupby("number").size(), value["text"], value.iloc[0], value.index.is_unique
     value.copy(), value.sort_values("text"), value.to_dict(), value.corr, value.T
+    assert len(value._mgr.blocks) > len({*map(str, value.dtypes)})
+    value._consolidate_inplace()
+    assert len(value._mgr.blocks) == len({*map(str, value.dtypes)})
     assert not changed(value, before)
 
 

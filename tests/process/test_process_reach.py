@@ -11,7 +11,7 @@ from ipc_magic.process import reach
 
 SETUP = """
 import functools
-total, config, big, spare = [1], {"x": 1}, list(range(10)), [0]
+total, config, big, spare, deep = [1], {"x": 1}, list(range(10)), [0], [3]
 def inner(): return total
 def helper(): return inner()
 def outer():
@@ -27,7 +27,7 @@ def wrapper(): return wrapper.__wrapped__()
 def remembered(): return big
 part = functools.partial(helper)
 class Base:
-    def base(self): return big
+    def base(self): return deep
 class Thing(Base):
     def method(self): return total
     @property
@@ -61,7 +61,7 @@ CASES = {
     "thing.kept": "config",
     "Thing.still()": "big",
     "Thing.whole()": "spare",
-    "Thing().base()": "big",
+    "Thing().base()": "deep",
     "bound()": "total",
     "table['a'][0]()": "total",
     "table['a'][1]['b'][0].method()": "total",
@@ -111,7 +111,7 @@ def test_what_a_cell_uses_is_within_its_reach(code: str) -> None:
     assert watching.used & notebook().keys() <= found
     assert set(CASES[code].split()) <= found
     if not CASES[code]:
-        assert not found & {"total", "config", "big", "spare"}
+        assert not found & {"total", "config", "big", "spare", "deep"}
 
 
 def test_attributes_and_what_is_stored_are_no_reach() -> None:
