@@ -11,6 +11,9 @@ The way of one run through the files of this room:
     child_side.py     its end of the wiring: streams, messages, their order
     child_shell.py    the IPython shell in the child, with child_ways_out.py (displays,
                       input, exits) and child_traceback.py
+    stayed.py         what the cell did to the notebook's names, with names.py (which
+                      are bound anew), reach.py (which it can reach), fingerprint.py
+                      (which hold something else), budget.py, looking.py and plain.py
     parcel.py         values packed in the child, unpacked in the parent, for bring.py
                       (names asked back) and errors_home.py (errors)
     proof.py          loading something foreign in a process of its own first

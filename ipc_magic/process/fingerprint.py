@@ -13,23 +13,15 @@ import types
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from pickle import Pickler
 from typing import Any
 
 from ipc_magic.process import fingerprint_arrays, looking, plain
+from ipc_magic.process import fingerprint_kinds as kind_table
 from ipc_magic.process.budget import Budget
 
-_BASES = looking.ids(list, tuple, dict, set, frozenset, int, float, str, bytes)
-# What their `repr` shows is all they are, and it asks nobody.
-_BY_TEXT = looking.ids(complex, range, date, timedelta, type(...))
-_SORTED = ({id(int)}, {id(str)}, {id(bytes)})
 _DEPTH = 100
-# Of a class: what the interpreter keeps there, and may fill when it is used.
-_NOT_OF_THE_PERSON = frozenset(
-    {"__dict__", "__weakref__", "__doc__", "_abc_impl", "__abstractmethods__"}
-    | {"__annotations__", "__annotations_cache__", "__annotate_func__"}
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +82,6 @@ class _Walk:
         self._pickler = Pickler(self, 5)
         self._pickler.fast = True  # which objects are shared is left out
         self._before = before.cached if before else None
-        self._layouts: dict[int, looking.Layout | None] = {}
         self._digests: dict[int, bytes] = {}
         # What is made on the way is kept: no other object is to get its id.
         self._alive: list[list[Any]] = []
@@ -104,8 +95,11 @@ class _Walk:
             defaultdict: lambda v: self._hash(
                 "default", v.keys(), v.values(), [v.default_factory]
             ),
-            set: lambda v: self._of_set("set", v),
-            frozenset: lambda v: self._of_set("frozenset", v),
+            set: self._of_set,
+            frozenset: self._of_set,
+            types.SimpleNamespace: lambda v: self._hash(
+                "namespace", v.__dict__.keys(), v.__dict__.values()
+            ),
             types.FunctionType: self._of_function,
             slice: lambda v: self._hash("slice", (v.start, v.stop, v.step)),
             datetime: lambda v: self._hash(
@@ -137,25 +131,38 @@ class _Walk:
             return self._opaque(value)
         self._budget.take(1)
         self._path[here] = depth
-        digest = self._digests[here] = self._by_kind(value, type(value))
+        kind = type(value)
+        way = self._ways.get(id(kind))
+        if way is None:
+            way = self._ways[id(kind)] = self._way_of(value, kind)
+        digest = self._digests[here] = way(value)
         del self._path[here]
         return digest
 
-    def _by_kind(self, value: Any, kind: type) -> bytes:
+    def _way_of(self, value: Any, kind: type) -> Callable[[Any], bytes]:
+        """Return what makes the digests of all values of one kind."""
         if id(kind) in plain.LEAVES:
-            return self._pickled(value)
-        if way := self._ways.get(id(kind)):
-            return way(value)
-        if id(kind) in _BY_TEXT:
-            return self._pickled((kind.__name__, repr(value)))
-        if id(kind) in _BY_IDENTITY:
-            return self._same(value)
+            return self._pickled
+        if id(kind) in kind_table.BY_TEXT:
+            return lambda v: self._pickled((kind.__name__, repr(v)))
+        keeps_notes = any(looking.is_instance(value, k) for k in kind_table.KEEP_NOTES)
+        if keeps_notes or id(kind) in kind_table.BY_IDENTITY:
+            return self._same
         if looking.is_class(value):
-            return self._of_class(value)
-        parts = fingerprint_arrays.parts(value, kind, self._budget.take)
-        if parts is not None:
-            return self._hash(f"{kind.__module__}.{kind.__name__}", parts)
-        return self._of_instance(value, kind)
+            return self._of_class
+        if fingerprint_arrays.knows(kind):
+            return self._of_array
+        layout = looking.layout(kind, kind_table.BASES)
+        if layout is None:
+            return self._opaque
+        return functools.partial(self._of_instance, layout)
+
+    def _of_array(self, value: Any) -> bytes:
+        parts = fingerprint_arrays.parts(value, self._budget.take)
+        kind = type(value)
+        if parts is None:
+            return self._opaque(value)
+        return self._hash(f"{kind.__module__}.{kind.__name__}", parts)
 
     def _hash(self, tag: str, *groups: Iterable[Any]) -> bytes:
         """Return the digest of groups of values under a tag."""
@@ -177,10 +184,11 @@ class _Walk:
             content.append((values, places))
         return self._pickled((tag, content))
 
-    def _of_set(self, tag: str, values: Iterable[Any]) -> bytes:
-        members = list(values)
+    def _of_set(self, values: Any) -> bytes:
+        of_sets = set if looking.is_instance(values, set) else frozenset
+        tag, members = of_sets.__name__, [*of_sets.__iter__(values)]
         kinds = set(map(id, map(type, members)))
-        if kinds in _SORTED:
+        if kinds in kind_table.SORTED:
             return self._hash(tag, sorted(members))
         self._budget.take(len(members))
         return self._hash(tag, [], sorted(map(self.value, members)))
@@ -200,40 +208,50 @@ class _Walk:
         kept = {
             name: value
             for name, value in defined.items()
-            if name not in _NOT_OF_THE_PERSON
+            if type(name) is str and name not in kind_table.NOT_OF_THE_PERSON
         }
         return self._hash("class", [id(kind)], kept.keys(), kept.values())
 
-    def _of_instance(self, value: Any, kind: type) -> bytes:
-        if id(kind) not in self._layouts:
-            self._layouts[id(kind)] = looking.layout(kind, _BASES)
-        layout = self._layouts[id(kind)]
-        if layout is None:
-            return self._opaque(value)
-        parts: list[Any] = [id(kind), _read_base[layout.base](value)]
+    def _of_instance(self, layout: looking.Layout, value: Any) -> bytes:
+        parts: list[Any] = [id(type(value)), self._base(value, layout.base)]
         for read in layout.slots:
             try:
                 parts.append((read(value),))
             except AttributeError:
                 parts.append(())
         held = layout.dict_of(value) if layout.dict_of else {}
-        # A dict of another class has what a dict has, and is asked for no more.
-        attributes = dict(dict.items(held))
-        for name in self._gained(value, attributes, layout.cached):
-            del attributes[name]
-        return self._hash("instance", parts, attributes.keys(), attributes.values())
+        attributes = [*dict.items(held)]
+        if layout.cached:
+            gained = self._gained(value, attributes, layout.cached)
+            attributes = [(n, v) for n, v in attributes if id(n) not in gained]
+        names, values = [n for n, _ in attributes], [v for _, v in attributes]
+        return self._hash("instance", parts, names, values)
 
     def _gained(
-        self, value: Any, attributes: dict[str, Any], cached: frozenset[str]
-    ) -> list[str]:
-        """Return the cached properties that were read since the time before."""
-        if not cached:
-            return []
-        present = frozenset(name for name in cached if name in attributes)
+        self, value: Any, attributes: list[tuple[Any, Any]], cached: frozenset[str]
+    ) -> set[int]:
+        """Return the ids of the names of cached properties read since the time before.
+
+        Their cached values are left out, since reading them is no change.
+        """
+        names = [name for name, _ in attributes if type(name) is str]
+        present = frozenset(name for name in names if name in cached)
         self.cached[id(value)] = present
         if self._before is None:
-            return []
-        return [n for n in present if n not in self._before.get(id(value), ())]
+            return set()
+        known = self._before.get(id(value), frozenset())
+        return {id(n) for n in names if n in present and n not in known}
+
+    def _base(self, value: Any, base: type) -> Any:
+        """Return what an instance of a subclass of a builtin type is as one of that.
+
+        No new dict or set is made of it: that would ask for its keys' hashes.
+        """
+        if base is set or base is frozenset:
+            return self._of_set(value)
+        if base is dict:
+            return [*dict.keys(value)], [*dict.values(value)]
+        return kind_table.READ_BASE[base](value)
 
     def _same(self, value: object) -> bytes:
         return self._pickled(("same", id(value)))
@@ -253,25 +271,3 @@ class _Walk:
         """Take what the pickler wrote, 64 KiB or one large text at once."""
         self._budget.take(0, len(data))
         self._update(data)
-
-
-_BY_IDENTITY = looking.ids(
-    *(types.ModuleType, types.BuiltinFunctionType, types.CodeType, property),
-    *(staticmethod, classmethod, functools.cached_property, types.MappingProxyType),
-    *(types.WrapperDescriptorType, types.GetSetDescriptorType),
-    *(types.MemberDescriptorType, types.MethodDescriptorType),
-    types.ClassMethodDescriptorType,
-)
-# What an instance of a subclass is as one of the builtin type itself.
-_read_base: dict[type, Callable[[Any], Any]] = {
-    object: lambda value: None,
-    list: lambda value: [*list.__iter__(value)],
-    tuple: lambda value: (*tuple.__iter__(value),),
-    dict: lambda value: dict(dict.items(value)),
-    set: lambda value: {*set.__iter__(value)},
-    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
-    int: int.__index__,
-    float: float.__float__,
-    str: str.__str__,
-    bytes: lambda value: bytes.__getitem__(value, slice(None)),
-}

@@ -17,21 +17,31 @@ Take = Callable[[int, int], None]
 """Uses up items and bytes of what may be looked at."""
 
 
-def parts(value: Any, kind: type, take: Take) -> list[Any] | None:
-    """Return what `value` holds, `None` if it is no array, frame or index."""
+def knows(kind: type) -> bool:
+    """Return whether values of this class are arrays, frames or indexes."""
+    return _reader(kind) is not None
+
+
+def parts(value: Any, take: Take) -> list[Any] | None:
+    """Return what such a value holds, `None` if that cannot be looked at."""
+    read = _reader(type(value))
+    return None if read is None else read(value, take)
+
+
+def _reader(kind: type) -> Callable[[Any, Take], list[Any] | None] | None:
     if numpy := sys.modules.get("numpy"):
         if kind is getattr(numpy, "ndarray", None):
-            return _of_array(value, take)
+            return _of_array
         if id(kind) in _scalar_kinds(numpy):
-            return [value.dtype.str, value.tobytes()]
+            return lambda value, _take: [value.dtype.str, value.tobytes()]
     if (pandas := sys.modules.get("pandas")) and hasattr(pandas, "arrays"):
         frames, indexes, arrays = _pandas_kinds(pandas)
         if id(kind) in frames:
-            return _of_frame(value)
+            return lambda value, _take: _of_frame(value)
         if id(kind) in indexes:
-            return _of_index(value)
+            return lambda value, _take: _of_index(value)
         if id(kind) in arrays:
-            return _of_extension_array(value, take)
+            return _of_extension_array
     return None
 
 

@@ -115,16 +115,16 @@ class Before:
         """Return what became of the names: lists of at most `LISTED` in all."""
         now = self._bound()
         kept = {name: value for name, value in now.items() if name in self._snapshot}
-        rebound = [n for n, v in kept.items() if not self._snapshot.is_same(n, v)]
+        same = {n: v for n, v in kept.items() if self._snapshot.is_same(n, v)}
         deadline = time.thread_time() + CHILD_SECONDS
         verdicts = {
-            name: one.verdict(kept[name], deadline, self._namespace)
+            name: one.verdict(same[name], deadline, self._namespace)
             for name, one in self._prints.items()
-            if name in kept and name not in rebound
+            if name in same
         }
         found = {
             "mutated": [n for n, verdict in verdicts.items() if verdict == "mutated"],
-            "rebound": rebound,
+            "rebound": [name for name in kept if name not in same],
             "deleted": self._snapshot.deleted(now),
             "created": [name for name in now if name not in self._snapshot],
             "unchecked": [n for n, v in verdicts.items() if v == "unchecked"],

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import collections
 import datetime
+import decimal
 import functools
 import gc
+import logging
 import mmap
+import pathlib
+import re
 import struct
 import threading
 import types
@@ -167,6 +171,14 @@ class Slotted:
     __slots__ = ("left", "right")
 
 
+class OfSet(set[int]):
+    pass
+
+
+class OfDict(dict[Any, Any]):
+    pass
+
+
 class Sub(list[int]):
     note = ""
 
@@ -216,10 +228,8 @@ CHANGES: dict[str, tuple[Any, Any]] = {
     "default argument": (lambda: counting, lambda v: v()),
     "function's own": (lambda: counting, lambda v: setattr(v, "calls", 1)),
     "partial": (lambda: functools.partial(print, [1]), lambda v: v.args[0].append(1)),
-    "simple namespace": (
-        lambda: [types.SimpleNamespace(x=1), {}],
-        lambda v: v[1].update(x=1),
-    ),
+    "namespace": (lambda: types.SimpleNamespace(x=[]), lambda v: v.x.append(1)),
+    "subclass, set": (lambda: OfSet([1]), lambda v: v.add(2)),
     "beside a lock": (
         lambda: [threading.Lock(), [1]],
         lambda v: v[1].append(1),
@@ -299,7 +309,7 @@ OPAQUE: dict[str, Any] = {
     "error": ValueError(1),
     "iterator": iter([1]),
     "array of the person's": np.arange(3).view(type("Mine", (np.ndarray,), {})),
-    "within": {"a": [types.SimpleNamespace()]},
+    "within": {"a": [threading.local()]},
     "hidden dict": type("Hiding", (), {"__dict__": property(lambda self: {})})(),
 }
 
@@ -323,6 +333,18 @@ def containers_of_plain(value: Any) -> Plain:
     while not isinstance(value, Plain):
         (value,) = value.values() if isinstance(value, dict) else value
     return value
+
+
+def test_reading_what_keeps_notes_is_no_change() -> None:
+    logger = logging.Logger("of this test")
+    held = [logger, pathlib.Path("a") / "b", re.compile("x"), decimal.Decimal(1)]
+    before = taken(held)
+    assert before.complete
+    assert not logger.isEnabledFor(logging.NOTSET)
+    assert str(held[1]), hash(held[1])
+    assert not changed(held, before)
+    held[1] = pathlib.Path("c")
+    assert changed(held, before)
 
 
 def test_a_cached_property_that_was_there_and_is_another_now_is_a_change() -> None:
@@ -459,6 +481,16 @@ def test_nothing_is_kept_alive() -> None:
 def test_nothing_of_the_person_s_is_asked() -> None:
     asked: list[str] = []
 
+    class Key:
+        def __hash__(self) -> int:
+            asked.append("hash of a key")
+            return 1
+
+    of_set, of_dict, odd = OfSet(), OfDict(), Plain()
+    for holder in (of_set.add, of_dict.setdefault, vars(odd).setdefault):
+        holder(Key())  # type: ignore[arg-type]
+    asked.clear()
+
     def of(name: str) -> Any:
         def method(*_args: Any, **_more: Any) -> Any:
             asked.append(name)
@@ -491,6 +523,16 @@ def test_nothing_of_the_person_s_is_asked() -> None:
         array[place] = one
     held = types.SimpleNamespace()
     held.made = made
-    for value in [*made, made, {"all": made, **keyed}, array, (made,), held]:
+    for value in [
+        *made,
+        made,
+        {"all": made, **keyed},
+        array,
+        (made,),
+        held,
+        of_set,
+        of_dict,
+        odd,
+    ]:
         fingerprint.of(value, Budget(10**6, 10**6), globals())
     assert asked == []
