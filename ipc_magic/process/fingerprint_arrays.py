@@ -13,6 +13,7 @@ from typing import Any
 
 from ipc_magic.process import looking
 
+_PIECE_BYTES = 1 << 18  # a copy of it stays in the cache of the CPU
 Take = Callable[[int, int], None]
 """Uses up items and bytes of what may be looked at."""
 
@@ -89,7 +90,17 @@ def _of_array(array: Any, take: Take) -> list[Any] | None:
     take(0, array.nbytes)
     # Views, but where the array has gaps: then its bytes are copied.
     flat = array.ravel("K").view("u1")
-    return [*head, hashlib.blake2b(flat, digest_size=16).digest()]
+    return [*head, *_hashes(flat)]
+
+
+def _hashes(flat: Any) -> list[int]:
+    """Return Python's own hashes of the bytes of a flat array, piece by piece.
+
+    They have 64 bits and a key that the fork hands on, and take a third of the time
+    of a cryptographic hash.
+    """
+    starts = range(0, flat.size, _PIECE_BYTES)
+    return [hash(flat[at : at + _PIECE_BYTES].tobytes()) for at in starts]
 
 
 def _is_private(array: Any) -> bool:

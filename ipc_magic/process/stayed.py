@@ -55,9 +55,9 @@ class Before:
         self._namespace: dict[str, Any] = shell.user_ns
         self._hidden: Container[str] = shell.user_ns_hidden
         # Where they are the shell's, each child gets its own.
-        exits = {"exit", "quit"}
-        exits -= {name for name, _ in names.of_person(shell.user_ns, self._hidden)}
-        self._ours = {*ours, *exits}
+        exits = {n: shell.user_ns[n] for n in ("exit", "quit") if n in shell.user_ns}
+        persons = {name for name, _ in names.of_person(exits, self._hidden)}
+        self._ours = {*ours, *exits} - persons
         with _no_collections():
             bound = self._bound(cell.local_names)
             self._snapshot = names.Snapshot(bound, keep=keep)
