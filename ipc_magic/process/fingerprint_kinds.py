@@ -6,6 +6,7 @@ import decimal
 import logging
 import pathlib
 import re
+import threading
 import types
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -33,8 +34,8 @@ BY_IDENTITY = looking.ids(
     *(types.ClassMethodDescriptorType, decimal.Decimal, re.Pattern),
 )
 """Which object it is is all there is to them, or all that matters here."""
-KEEP_NOTES = (logging.Logger, pathlib.PurePath)
-"""They fill in when they are read what was not worked out before."""
+KEEP_NOTES = (logging.Logger, pathlib.PurePath, threading.Thread)
+"""They fill in when they are read what was not worked out before, or at a fork."""
 READ_BASE: dict[type, Callable[[Any], Any]] = {
     object: lambda value: None,
     list: lambda value: [*list.__iter__(value)],

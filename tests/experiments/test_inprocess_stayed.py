@@ -351,6 +351,19 @@ def test_what_a_list_holds_ends_with_it(ipc_shell):
     assert ipc_shell.user_ns["gone"] == [None, None]
 
 
+def test_what_the_fork_itself_does_to_a_thread_is_no_change_of_the_cell(
+    ipc_shell, changes
+):
+    ipc_shell.run_cell(
+        "import threading\nended = threading.Event()\n"
+        "thread = threading.Thread(target=ended.wait, args=(60,))\nthread.start()"
+    )
+    try:
+        assert changes("thread.is_alive()") == {}
+    finally:
+        ipc_shell.run_cell("ended.set(); thread.join()")
+
+
 def test_no_variable_is_kept_alive_here(ipc_shell):
     ipc_shell.run_cell("class Thing: pass\nthing = Thing()\nheld = [thing]")
     gone = weakref.ref(ipc_shell.user_ns["thing"])
