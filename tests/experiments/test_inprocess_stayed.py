@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 import weakref
 
 import numpy  # noqa: F401 - imported here, or the first test would be told to leave it
@@ -10,7 +11,8 @@ import pytest
 
 import ipc_magic
 from ipc_magic.errors import NotBroughtBack
-from ipc_magic.process import fingerprint, stayed
+from ipc_magic.process import fingerprint, reach, stayed
+from ipc_magic.process.budget import Budget
 
 KINDS = ("created", "rebound", "mutated", "deleted", "unchecked", "modules")
 
@@ -235,6 +237,53 @@ def test_what_the_budget_leaves_out_is_unchecked(ipc_shell, changes, monkeypatch
     }
     # How long it is is seen all the same.
     assert changes("large.append(7); small") == {"mutated": {"large"}}
+
+
+def test_small_values_come_first(ipc_shell, changes, monkeypatch):
+    ipc_shell.run_cell("large = list(range(3000))\nsmall = [1]")
+    whole = fingerprint.of(ipc_shell.user_ns["large"], Budget(10**6, 10**6), {})
+    monkeypatch.setattr(stayed, "BUDGET_BYTES", whole.data_bytes)
+    assert changes("large[0] = 1") == {"mutated": {"large"}}
+    assert changes("large[0] = 1; small.append(1)") == {
+        "mutated": {"small"},
+        "unchecked": {"large"},
+    }
+
+
+def test_each_value_has_half_of_the_time_that_is_left(ipc_shell, monkeypatch):
+    given = []
+    as_it_is = fingerprint.of
+
+    def of(value, budget, known, before=None):
+        given.append((id(value), budget.deadline - time.thread_time()))
+        return as_it_is(value, budget, known, before)
+
+    monkeypatch.setattr(fingerprint, "of", of)
+    ipc_shell.run_cell("one, two = [1], [2]\nother = one")
+    ipc_shell.run_cell("%%inprocess\none, two, other")
+    assert len({value for value, _ in given}) == len(given) == 2
+    assert all(20 < seconds <= 30 for _, seconds in given)
+
+
+def test_what_fails_while_the_names_are_looked_at_is_no_error(
+    ipc_shell, changes, monkeypatch
+):
+    def raising(error):
+        def method(*_args):
+            raise error
+
+        return method
+
+    ipc_shell.run_cell("held, other = [], []")
+    # A thread may change what is looked at: then all names may be reached.
+    with monkeypatch.context() as patched:
+        patched.setattr(reach, "names_reached", raising(RuntimeError("changed size")))
+        assert changes("globals()['other'].append(1)") == {"mutated": {"other"}}
+    for answer in (raising(MemoryError()), lambda _self: {"created": 5}):
+        monkeypatch.setattr(stayed.Before, "changes", answer)
+        ipc_shell.run_cell("%%inprocess -o held\nheld.append(1)")
+        (child,) = ipc_magic.last.children
+        assert (child.ending, child.changes) == ("finished", None)
 
 
 def test_a_large_frame_that_gets_a_column_is_seen_to_change(

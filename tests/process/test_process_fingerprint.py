@@ -193,6 +193,10 @@ def counting(calls: list[int] = []) -> None:  # noqa: B006 - that is the point
     calls.append(1)
 
 
+def closing(held: list[int]) -> Any:
+    return lambda: held
+
+
 def in_a_cycle() -> Any:
     one, two = Plain(), Plain()
     one.items, two.items = [two], [one]
@@ -227,6 +231,7 @@ CHANGES: dict[str, tuple[Any, Any]] = {
     "bound": (lambda: types.MethodType(counting, [1]), lambda v: v.__self__.append(1)),
     "default argument": (lambda: counting, lambda v: v()),
     "function's own": (lambda: counting, lambda v: setattr(v, "calls", 1)),
+    "closure": (lambda: closing([]), lambda v: v().append(1)),
     "partial": (lambda: functools.partial(print, [1]), lambda v: v.args[0].append(1)),
     "namespace": (lambda: types.SimpleNamespace(x=[]), lambda v: v.x.append(1)),
     "subclass, set": (lambda: OfSet([1]), lambda v: v.add(2)),

@@ -12,6 +12,7 @@ from ipc_magic.process import reach
 SETUP = """
 import functools
 total, config, big, spare, deep = [1], {"x": 1}, list(range(10)), [0], [3]
+wide, tall = [4], [5]
 def inner(): return total
 def helper(): return inner()
 def outer():
@@ -31,9 +32,9 @@ class Base:
 class Thing(Base):
     def method(self): return total
     @property
-    def shown(self): return config
+    def shown(self): return wide
     @functools.cached_property
-    def kept(self): return config
+    def kept(self): return tall
     @staticmethod
     def still(): return big
     @classmethod
@@ -57,8 +58,8 @@ CASES = {
     "remembered()": "big",
     "part()": "total",
     "thing.method()": "total",
-    "thing.shown": "config",
-    "thing.kept": "config",
+    "thing.shown": "wide",
+    "thing.kept": "tall",
     "Thing.still()": "big",
     "Thing.whole()": "spare",
     "Thing().base()": "deep",
