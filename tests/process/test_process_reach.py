@@ -42,6 +42,7 @@ class Thing(Base):
 thing = Thing()
 bound = thing.method
 table = {"a": [helper, {"b": (thing,)}]}
+deeper = {"a": [Thing()]}
 default = lambda it=helper: it()
 generator = (each for each in total)
 """
@@ -66,6 +67,7 @@ CASES = {
     "bound()": "total",
     "table['a'][0]()": "total",
     "table['a'][1]['b'][0].method()": "total",
+    "deeper['a'][0].kept": "tall",
     "default()": "total",
     "global q\ndef f(): return total\nf()": "total",
     "class C:\n    z = total": "total",
