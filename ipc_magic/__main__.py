@@ -35,7 +35,10 @@ STOPS = (
         "words = Counter(word for line in lines for word in line.split())\n"
         "common = words.most_common(3)",
     ),
-    Stop("The name is here; what the child made besides is not.", "common"),
+    Stop(
+        "The name is here; what the child made besides is not, as the report says.",
+        "common",
+    ),
     Stop(
         "The same text as one `bytes` is read without a copy, so there is no row for "
         "memory.",

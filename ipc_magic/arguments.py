@@ -25,7 +25,9 @@ _END_OF_OPTIONS = re.compile(r"--(?!\S)")
 _WORD = re.compile(r"\s*(?P<word>\S+)")
 _VALUE = re.compile(r"""\s*(?:(?P<quoted>"[^"]*"|'[^']*')(?!\S)|(?P<plain>\S+))""")
 # A cell has no expression on its line, so its names may have spaces at their commas.
-_SPACED_NAMES = re.compile(r"\s*([^\s,'\"]+(?:\s*,\s*(?!-)[^\s,]+)*)(?!\S)")
+_SPACED_NAMES = re.compile(
+    r"\s*((?:[^\s,'\"]+|'\*'|\"\*\")(?:\s*,\s*(?!-)[^\s,]+)*)(?!\S)"
+)
 # IPython makes these Python later: `!ls -n`, `%magic -n`, `?obj`, `files = !ls -n`.
 _IPYTHON = re.compile(r"[!%?]|[\w\s,.]*=\s*[!%]")
 # Strings and comments come first, so that a "-" in them is never found.

@@ -71,6 +71,7 @@ class IPCMagics(Magics):
 
     def _run(self, what: Any, chosen: Mapping[str, Any], *, tag: bool) -> Any:
         """Run `what`, show the report, and return it, or the value of a line."""
+        told = not chosen["quiet"] or chosen["save"] is not None
         how = inprocess_run.Options(
             children=chosen["children"],
             tag=tag,
@@ -78,7 +79,8 @@ class IPCMagics(Magics):
             memory=chosen["memory"],
             keep_free=chosen["keep_free"],
             threads=chosen["threads"],
-            measure=not chosen["quiet"] or chosen["save"] is not None,
+            measure=told,
+            changes=told,
             mechanism=chosen["mechanism"],
         )
         if name := chosen["bg"]:

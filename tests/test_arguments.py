@@ -45,6 +45,11 @@ def error(text: str, *, in_cell: bool = False) -> str:
         ("-o a -o b", {"out": ("a", "b")}),
         ("-o b,a --out a,c", {"out": ("b", "a", "c")}),
         ("-o 'a, b'", {"out": ("a", "b")}),
+        ("-o '*'", {"out": ("*",)}),
+        ('-o "*"', {"out": ("*",)}),
+        ("-o *", {"out": ("*",)}),
+        ("-o '*',a", {"out": ("*", "a")}),
+        ('-o a,"*" -o b', {"out": ("a", "*", "b")}),
         ("-t60", {"timeout": 60.0}),
         ("-t1.5", {"timeout": 1.5}),
         ("-t 2min", {"timeout": 120.0}),
@@ -189,7 +194,7 @@ def test_values_that_are_missing_or_too_many(text: str, message: str) -> None:
 
 WHOLE = "-n takes a whole number from 1 to 1000, not "
 TIME = "-t takes seconds above 0 and at most a year, as in 90, 1.5 or 2min, not "
-NAMES = "-o takes Python names joined by commas, as in a,b, not "
+NAMES = "-o takes Python names joined by commas, as in a,b, or '*', not "
 ABOVE = "--memory takes a size above 0, as in 500_000, 64MiB or '1.5 GiB', not "
 
 
@@ -214,7 +219,8 @@ ABOVE = "--memory takes a size above 0, as in 500_000, 64MiB or '1.5 GiB', not "
         *((f"-o {bad}", NAMES + repr(bad)) for bad in ("class", "a,class", "a,", "1a")),
         ("-o a,,b", NAMES + "'a,,b'"),
         ("-o a'b'", NAMES + "\"a'b'\""),
-        ("-o *", NAMES + "'*'"),
+        ("-o **", NAMES + "'**'"),
+        ("-o '*'a", NAMES + "\"'*'a\""),
         ("--memory 0", ABOVE + "'0'"),
         ("--memory 0 MiB", ABOVE + "'0 MiB'"),
         ("--memory potato", ABOVE + "'potato'"),
@@ -279,6 +285,8 @@ def test_units_in_a_cell_and_units_of_sizes() -> None:
 
 def test_names_of_a_cell_may_have_spaces_at_their_commas() -> None:
     assert cell("-o a, b") == Parsed({"out": ("a", "b")})
+    assert cell("-o '*', b") == cell("-o '*' ,b") == Parsed({"out": ("*", "b")})
+    assert cell("-o b, '*' -n 2") == Parsed({"out": ("b", "*"), "children": 2})
     assert cell("-o a ,b , c -n 2") == Parsed({"out": ("a", "b", "c"), "children": 2})
     assert cell("--out=a, b -o c") == Parsed({"out": ("a", "b", "c")})
     assert cell('-o "a, b"') == Parsed({"out": ("a", "b")})

@@ -49,7 +49,9 @@ def work_of(shell: Any, cell: Cell, options: Options) -> Work:
     return Work(
         cell=cell,
         names=shell.user_ns,
-        body=ShellBody(shell, cell, options.tag, Blame(cell)),
+        body=ShellBody(
+            shell, cell, options.tag, Blame(cell), tell_changes=options.changes
+        ),
         idle=lambda: ShellBody(
             shell, cells.from_body(shell, "inprocess", "pass\n"), tag_index=False
         ),

@@ -20,8 +20,10 @@ from ipc_magic.results.inprocess import (
     ErrorInChild,
     Limits,
 )
+from ipc_magic.results.inprocess_changes import Changes
 from ipc_magic.results.inprocess_endings import predicate
 from ipc_magic.results.memory import Memory
+from ipc_magic.results.records import from_plain
 
 _CONTROLS = re.compile(
     r"(Button|Slider|Text|Textarea|Dropdown|Select|Checkbox)\w*Model"
@@ -56,6 +58,7 @@ def judge(watch: Watch, cell: Cell, memory: Memory | None) -> ChildRun:
         returned=_returned(watch, cell),
         sent=Crossing.nothing(),
         memory=memory,
+        changes=_changes(outcome),
         **_times(watch),
     )
 
@@ -140,6 +143,14 @@ def _returned(watch: Watch, cell: Cell) -> Crossing:
         transport_seconds=brought.transport_seconds,
         load_seconds=brought.load_seconds,
     )
+
+
+def _changes(outcome: dict[str, Any] | None) -> Changes | None:
+    told = (outcome or {}).get("changes")
+    try:
+        return None if told is None else from_plain(Changes, told)
+    except errors.IpcMagicError:  # the code itself has written to the channel
+        return None
 
 
 def error_of(

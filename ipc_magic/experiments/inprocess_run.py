@@ -13,7 +13,7 @@ from ipc_magic.experiments import inprocess_room
 from ipc_magic.experiments.inprocess_ends import error_of, findings_about, judge
 from ipc_magic.memory import smaps
 from ipc_magic.process import fork, guards, proof
-from ipc_magic.process.cell import VALUE, Cell
+from ipc_magic.process.cell import ALL, VALUE, Cell
 from ipc_magic.process.child import Body
 from ipc_magic.process.front import Front
 from ipc_magic.process.monitor import Monitor
@@ -61,6 +61,8 @@ class Options:
     peak: bool = False
     """Whether the peak of all is wanted: beside a control of their own, the children
     wait for each other at their ends."""
+    changes: bool = False
+    """Whether it is told what the code did to the notebook's names."""
     live: bool = False
     """Whether a line tells what was copied so far, while they run."""
 
@@ -218,8 +220,9 @@ class CellRun:
         return self._take(VALUE)
 
     def _names(self) -> dict[str, Any]:
-        came = {n for w in self._monitor.watches for n in w.brought.values}
-        return {n: self._take(n) for n in self._cell.bring if n in came}
+        came = dict.fromkeys(n for w in self._monitor.watches for n in w.brought.values)
+        asked = came if ALL in self._cell.bring else self._cell.bring
+        return {n: self._take(n) for n in came if n in asked and n != VALUE}
 
     def _take(self, name: str) -> Any:
         values = [w.brought.values.pop(name, None) for w in self._monitor.watches]
@@ -238,6 +241,8 @@ class CellRun:
             f"`{self._cell.spelling(name)}` in child {watch.child.pid}: {reason}"
             for watch in self._monitor.watches
             for name, reason in self._missing(watch).items()
+            # What came by ALL and failed is a finding: the person did not name it.
+            if name in self._cell.asked_by_name()
         ]
         if not failures:
             return None
@@ -246,8 +251,12 @@ class CellRun:
     def _missing(self, watch: Watch) -> dict[str, str]:
         """Return why asked-for names did not come from a child, by name."""
         missing = dict(watch.brought.failures)
-        for name in self._cell.bring:
-            if name not in missing and name not in watch.brought.values:
+        for name in self._cell.asked_by_name():
+            if (
+                name != VALUE
+                and name not in missing
+                and name not in watch.brought.values
+            ):
                 missing[name] = "there is no such name"
         return missing
 

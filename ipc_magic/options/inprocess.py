@@ -30,7 +30,7 @@ INPROCESS = (
         flags=("-o", "--out"),
         metavar="NAMES",
         kind=NAMES,
-        help="bring these names back, as in a,b",
+        help="bring these names back, as in a,b; '*' is all that are new or bound anew",
     ),
     Option(
         flags=("-t", "--timeout"),

@@ -78,7 +78,9 @@ def _name(text: str) -> str:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(_name(part.strip()) for part in text.split(","))
+    # "*" is quoted by habit of other shells, which would put file names there.
+    parts = [part.strip() for part in text.split(",")]
+    return tuple("*" if part.strip("'\"") == "*" else _name(part) for part in parts)
 
 
 def _truth(text: str) -> bool:
@@ -153,7 +155,7 @@ FLAG = Kind(read=_truth, accepts="True or False", empty=False)
 NAME = Kind(read=_name, accepts="a Python name")
 NAMES = Kind(
     read=_names,
-    accepts="Python names joined by commas, as in a,b",
+    accepts="Python names joined by commas, as in a,b, or '*'",
     empty=(),
     repeats=True,
 )

@@ -11,10 +11,17 @@ The way of one run through the files of this room:
     child_side.py     its end of the wiring: streams, messages, their order
     child_shell.py    the IPython shell in the child, with child_ways_out.py (displays,
                       input, exits) and child_traceback.py
+    stayed.py         what the cell did to the notebook's names, with names.py (which
+                      are bound anew), reach.py (which it can reach), fingerprint.py
+                      (which hold something else), budget.py, looking.py and plain.py
     parcel.py         values packed in the child, unpacked in the parent, for bring.py
-                      (names asked back) and errors_home.py (errors)
+                      (names asked back), with packable.py, and errors_home.py (errors)
+    buffers_out.py    what is large of them goes through a pipe, without a copy, to
+                      buffers_in.py, into memory from fresh.py, for brought.py, which
+                      loads it
     proof.py          loading something foreign in a process of its own first
-    monitor.py        the parent's loop: output, deadlines, guards, interrupts, end
+    monitor.py        the parent's loop: output, deadlines, interrupts, end, with
+                      memory_limits.py
     watch.py          one child as the parent sees it, with idleness.py, guards.py,
                       leftovers.py (what it started and left) and interrupts.py
     merge.py          one order for what came through two pipes and a channel

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from ipc_magic.process import ending, parcel, quiesce
+from ipc_magic.process import ending, packable, parcel, quiesce
 from ipc_magic.process.child_side import ChildSide
 from ipc_magic.process.meter import leave
 
@@ -54,7 +54,7 @@ def send(
     """
     if not side.send("packing", names=list(values)):
         return  # nobody listens, or this is a fork that the person's code made
-    if parcel.surely_packable(values):
+    if packable.surely_packable(values):
         _send_all(side, values, known, blame)
         return
     with _end_put_off() as told:

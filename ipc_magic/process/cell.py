@@ -17,6 +17,9 @@ from typing import Any
 VALUE = " value"
 """Stands for the value of the last expression; no variable has such a name."""
 
+ALL = "*"
+"""Asked back, it stands for all names that are new or bound anew."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -33,7 +36,7 @@ class Cell:
     local_names: Mapping[str, Any] = field(default_factory=dict)
     """Variables of the function that called the magic, if one did."""
     bring: tuple[str, ...] = ()
-    """Names asked back."""
+    """Names asked back; `ALL` may be among them."""
     ends_in_semicolon: bool = False
     """Whether the last token is `;`, which hides a value."""
     bring_value: bool = False
@@ -42,6 +45,11 @@ class Cell:
     def asked(self) -> tuple[str, ...]:
         """Return what is asked back, in the person's spelling."""
         return (*self.bring, self.spelling(VALUE)) if self.bring_value else self.bring
+
+    def asked_by_name(self) -> tuple[str, ...]:
+        """Return what is asked back one by one."""
+        named = tuple(name for name in self.bring if name != ALL)
+        return (*named, VALUE) if self.bring_value else named
 
     def spelling(self, name: str) -> str:
         """Return what the person calls a thing asked back."""

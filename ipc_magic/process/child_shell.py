@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ipc_magic.process import (
     bring,
@@ -16,15 +16,22 @@ from ipc_magic.process import (
     parcel,
     quiesce,
 )
-from ipc_magic.process.cell import VALUE, Cell
+from ipc_magic.process.cell import ALL, VALUE, Cell
 from ipc_magic.process.child import Orders
 from ipc_magic.process.child_function import exit_code
 from ipc_magic.process.child_side import ChildSide
 from ipc_magic.process.replacements import Replacements
 
+if TYPE_CHECKING:
+    from ipc_magic.process.stayed import Before
+
 
 class ShellBody:
-    """Runs `cell` by the parent's own shell, in the child (a `child.Body`)."""
+    """Runs `cell` by the parent's own shell, in the child (a `child.Body`).
+
+    With `tell_changes` the outcome tells what the cell did to the notebook's names.
+    `blame` says where below a name lies what cannot be pickled.
+    """
 
     def __init__(
         self,
@@ -32,6 +39,8 @@ class ShellBody:
         cell: Cell,
         tag_index: bool,
         blame: bring.Blame = bring.not_known,
+        *,
+        tell_changes: bool = False,
     ) -> None:
         self._blame = blame
         self._shell = shell
@@ -41,6 +50,18 @@ class ShellBody:
         self._known = parcel.find_definitions(shell.user_ns)
         if cell.bring or cell.bring_value:
             parcel.import_cloudpickle()  # once here, and not in every child
+        self._tell_changes = tell_changes
+        self._before: Before | None = None
+        if tell_changes or ALL in cell.bring:
+            from ipc_magic.process.stayed import Before
+
+            self._before = Before(
+                shell,
+                cell,
+                look_within=tell_changes,
+                keep=ALL in cell.bring,
+                ours=("child_index",) if tag_index else (),
+            )
 
     def plan(self, side: ChildSide, orders: Orders, changes: Replacements) -> None:
         """Plan how the shell becomes the child's."""
@@ -92,7 +113,7 @@ class ShellBody:
             lines = child_traceback.render(shell, error)
             outcome["error"] = errors_home.pack(error, lines, self._known)
             outcome["line"] = child_traceback.line_in(error, cell.filename)
-        wanted = {n: shell.user_ns[n] for n in cell.bring if n in shell.user_ns}
+        wanted = {n: shell.user_ns[n] for n in self._asked() if n in shell.user_ns}
         if error is None and cell.bring_value:
             wanted[VALUE] = result.result
         if wanted:
@@ -100,7 +121,21 @@ class ShellBody:
             if orders.meter is not None:
                 with meter.undisturbed():
                     orders.meter.sent_here()
+        if self._before is not None:
+            if self._tell_changes:
+                try:
+                    outcome["changes"] = self._before.changes()
+                except MemoryError:
+                    pass  # the code has used all that --memory gives
+            self._before.let_go()
         return outcome
+
+    def _asked(self) -> tuple[str, ...]:
+        """Return the names asked back, those that ALL stands for among them."""
+        if self._before is None or ALL not in self._cell.bring:
+            return self._cell.bring
+        explicit = [name for name in self._cell.bring if name != ALL]
+        return (*dict.fromkeys([*explicit, *self._before.new()]),)
 
     def _run(self) -> Any:
         """Return the result of the cell; some test shells raise its error as well."""

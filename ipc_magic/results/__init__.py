@@ -16,10 +16,12 @@ from ipc_magic.results.inprocess import (
     InProcess,
     Limits,
 )
+from ipc_magic.results.inprocess_changes import Changes
 from ipc_magic.results.memory import Memory
 from ipc_magic.results.setting import Setting
 
 __all__ = [
+    "Changes",
     "ChildRun",
     "CowWatch",
     "Crossing",

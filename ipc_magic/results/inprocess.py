@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from ipc_magic.render.document import Document
 from ipc_magic.results import inprocess_report, inprocess_tables, inprocess_words
 from ipc_magic.results.base import Level, Result, report_level
+from ipc_magic.results.inprocess_changes import Changes
 from ipc_magic.results.memory import Memory
 from ipc_magic.results.records import Frozen
 
@@ -142,8 +143,8 @@ class ChildRun:
     """What was pickled to the parent."""
     memory: Memory | None = None
     """What it did with its memory; `None` where that was not measured."""
-    changes: None = None
-    """Not measured yet."""
+    changes: Changes | None = None
+    """What its code did to the notebook's names; `None` if that was not looked at."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

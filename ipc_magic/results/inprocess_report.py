@@ -8,7 +8,7 @@ from ipc_magic.render.document import Block, Document, Note, Verbatim
 from ipc_magic.render.fit import fit
 from ipc_magic.render.plain import shorten
 from ipc_magic.render.units import duration, seconds_option, size_option
-from ipc_magic.results import inprocess_memory
+from ipc_magic.results import inprocess_changes, inprocess_memory
 from ipc_magic.results.inprocess_endings import label, predicate
 from ipc_magic.results.inprocess_tables import (
     all_children,
@@ -37,10 +37,12 @@ def document(result: InProcess, level: Level) -> Document:
     if level == "full":
         return _full(result)
     blocks = _short_blocks(result)
-    if not blocks and all(child.ending in _PLAIN for child in result.children):
-        return Document(headline=result.headline)
+    stayed = inprocess_changes.notes(result)
+    setting: tuple[str, ...] = ()
+    if blocks or not all(child.ending in _PLAIN for child in result.children):
+        setting = _setting(result, full=False)
     whole = Document(
-        headline=result.headline, blocks=blocks, setting=_setting(result, full=False)
+        headline=result.headline, blocks=(*stayed, *blocks), setting=setting
     )
     return fit(whole, more=_MORE)
 
@@ -74,6 +76,7 @@ def _full(result: InProcess) -> Document:
     if result.children:
         blocks += [all_children(result.children), all_crossings(result.children)]
     blocks += inprocess_memory.all_memory(result.children)
+    blocks += inprocess_changes.details(result)
     names = all_names(result.children)
     if names.rows:
         blocks.append(names)

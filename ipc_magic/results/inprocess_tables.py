@@ -48,6 +48,10 @@ def _row(child: ChildRun) -> dict[str, Any]:
         row[f"{direction}_load_seconds"] = crossing.load_seconds
     if child.memory is not None:
         row |= to_plain(child.memory)
+    if child.changes is not None:
+        named = to_plain(child.changes)
+        row["other_names"] = named.pop("others")
+        row |= {f"{what}_names": ", ".join(names) for what, names in named.items()}
     return row
 
 

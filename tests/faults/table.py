@@ -84,8 +84,6 @@ FAULTS: dict[int, Fault] = {
 REASONS: dict[int, str] = {
     37: "no CUDA is at hand: torch's own note that it is open stands for it, and a "
     "library of the driver's name",
-    45: "that a name stays in the child is tested; mutated objects are reported by a "
-    "later issue",
     49: "other start methods come with a later issue",
     50: "engines come with a later issue",
     56: "no Windows is at hand: a process without os.fork stands for it",

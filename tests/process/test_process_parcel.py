@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipc_magic.process import parcel
+from ipc_magic.process import packable, parcel
 
 
 def never(_parcel):
@@ -314,10 +314,10 @@ class MyList(list):
     ],
 )
 def test_only_plain_data_surely_runs_no_code_where_it_is_pickled(value, sure):
-    assert parcel.surely_packable({"value": value}) is sure
+    assert packable.surely_packable({"value": value}) is sure
 
 
 def test_a_value_that_contains_itself_is_looked_at_for_a_while_only():
     endless = []
     endless.append(endless)
-    assert parcel.surely_packable({"endless": endless}) is False
+    assert packable.surely_packable({"endless": endless}) is False
