@@ -5,15 +5,18 @@ from __future__ import annotations
 import gc
 import threading
 import time
+import types
 from typing import Any
 
 from ipc_magic.process import (
     bring,
+    changed_names,
     child_traceback,
     child_ways_out,
     errors_home,
     meter,
     parcel,
+    parked,
     quiesce,
 )
 from ipc_magic.process.cell import VALUE, Cell
@@ -23,16 +26,31 @@ from ipc_magic.process.child_side import ChildSide
 from ipc_magic.process.replacements import Replacements
 
 
-class ShellBody:
-    """Runs `cell` by the parent's own shell, in the child (a `child.Body`)."""
+# Of the kinds of changes, those that leave something to be brought.
+_FETCHED = ("created", "rebound", "mutated")
 
-    def __init__(self, shell: Any, cell: Cell, tag_index: bool) -> None:
+
+class ShellBody:
+    """Runs `cell` by the parent's own shell, in the child (a `child.Body`).
+
+    What it made and was not asked for stays where `stay` says so.
+    """
+
+    def __init__(
+        self,
+        shell: Any,
+        cell: Cell,
+        tag_index: bool,
+        stay: parked.Stay | None = None,
+    ) -> None:
         self._shell = shell
         self._cell = cell
         self._tag_index = tag_index
         # Looked up here, in the parent: the child must not touch every variable.
         self._known = parcel.find_definitions(shell.user_ns)
-        if cell.bring or cell.bring_value:
+        self._stay = stay
+        self._before = {**shell.user_ns, **cell.local_names} if stay else {}
+        if stay or cell.bring or cell.bring_value:
             parcel.import_cloudpickle()  # once here, and not in every child
 
     def plan(self, side: ChildSide, orders: Orders, changes: Replacements) -> None:
@@ -93,7 +111,36 @@ class ShellBody:
             if orders.meter is not None:
                 with meter.undisturbed():
                     orders.meter.sent_here()
+        if self._stay is not None:
+            outcome["changes"] = changed_names.find(shell, self._before)
         return outcome
+
+    def park(self, side: ChildSide, outcome: dict[str, Any]) -> None:
+        """Have what the cell made and nobody asked for stay, where that is worth it."""
+        stay, names = self._stay, self._left_behind(outcome.get("changes") or {})
+        if stay is None or not names or "exit" in outcome:
+            return
+        if outcome["time_code_done"] - outcome["time_code"] < stay.run_seconds:
+            return
+        outcome["stays"] = parked.fork_off(
+            side,
+            stay,
+            names=names,
+            variables=self._shell.user_ns,
+            known=self._known,
+        )
+
+    def _left_behind(self, changes: dict[str, list[str]]) -> list[str]:
+        """Return the names that are worth a fetch: a module is imported again."""
+        variables = self._shell.user_ns
+        names = [n for kind in _FETCHED for n in changes.get(kind, ())]
+        return [
+            name
+            for name in names
+            if name in variables
+            and name not in self._cell.bring
+            and not isinstance(variables[name], types.ModuleType)
+        ]
 
     def _run(self) -> Any:
         """Return the result of the cell; some test shells raise its error as well."""

@@ -19,6 +19,7 @@ from ipc_magic.process.bring import Brought, Proof
 from ipc_magic.process.cell import Cell
 from ipc_magic.process.fork import Child
 from ipc_magic.process.idleness import Idleness
+from ipc_magic.process.kept import Kept, keep
 from ipc_magic.process.merge import STREAMS, Text
 from ipc_magic.process.wire import BrokenChannel, Message
 
@@ -67,6 +68,8 @@ class Watch:
     """Whether the kernel's count of out-of-memory kills went up meanwhile."""
     left: list[leftovers.Leftover] = field(default_factory=list)
     """What it started and left behind."""
+    kept: Kept | None = None
+    """What stays of it, parked: to be ended by whoever watched."""
     packing_at: float | None = None
     """Monotonic clock when it began to bring names back."""
     broken: bool = False
@@ -228,12 +231,18 @@ class Watch:
         pipes = [os.fstat(child.wires.parent[name]).st_ino for name in still_open]
         if listed or pipes or leftovers.group_lives(child.pid):
             self.left = leftovers.end(child.pid, listed, pipes)
+        if (stays := (self.outcome or {}).get("stays")) and self._may_stay():
+            self.kept = keep(child, stays)
         child.last_words = child.stack_text()
         code = child.exit_code()
         if code == -signal.SIGKILL and self.stopped is None:
             self.oom_evidence = guards.oom_kills() > oom_kills_before
         elif code is not None and code < 0 and self.stopped is None:
             self._note_crash()
+
+    def _may_stay(self) -> bool:
+        ended_well = self.child.exit_code() in (0, None)
+        return ended_well and self.stopped in (None, "interrupted")
 
     def _drain(self) -> list[str]:
         """Read what the pipes hold now; return those that somebody else still holds."""
