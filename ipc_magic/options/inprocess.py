@@ -67,6 +67,17 @@ INPROCESS = (
         help="run in the background; bind the job to NAME",
     ),
     Option(
+        flags=("--fetch",),
+        metavar="NAMES",
+        kind=NAMES,
+        help="bring these names from the child that stays, as in a,b",
+    ),
+    Option(
+        flags=("--drop",),
+        kind=FLAG,
+        help="end the child that stays",
+    ),
+    Option(
         flags=("--no-raise-error",),
         kind=FLAG,
         help="report an error of the code, but do not raise it",

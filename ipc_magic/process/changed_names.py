@@ -6,10 +6,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_OF_IPYTHON = re.compile(r"_{1,3}|_i{1,3}|_i?\d+|_[iod]h|_exit_code|In|Out|child_index")
+_OF_IPYTHON = re.compile(
+    r"_{1,3}|_i{1,3}|_i?\d+|_[iod]h|_exit_code|In|Out|exit|quit|child_index"
+)
 
 
-def find(shell: Any, before: Mapping[str, Any]) -> dict[str, list[str]]:
+def identities(variables: Mapping[str, Any]) -> dict[str, int]:
+    """Return the identity of each variable: no object lives longer for it."""
+    return {name: id(value) for name, value in variables.items()}
+
+
+def find(shell: Any, before: Mapping[str, int]) -> dict[str, list[str]]:
     """Return what differs between the variables and those of `before`, by kind."""
     found: dict[str, list[str]] = {
         kind: [] for kind in ("created", "rebound", "mutated", "deleted", "unchecked")
@@ -20,7 +27,7 @@ def find(shell: Any, before: Mapping[str, Any]) -> dict[str, list[str]]:
             continue
         if name not in before:
             found["created"].append(name)
-        elif before[name] is not value:
+        elif before[name] != id(value):
             found["rebound"].append(name)
     found["deleted"] = [name for name in before if name not in shell.user_ns]
     return found

@@ -25,7 +25,6 @@ from ipc_magic.process.child_function import exit_code
 from ipc_magic.process.child_side import ChildSide
 from ipc_magic.process.replacements import Replacements
 
-
 # Of the kinds of changes, those that leave something to be brought.
 _FETCHED = ("created", "rebound", "mutated")
 
@@ -49,7 +48,8 @@ class ShellBody:
         # Looked up here, in the parent: the child must not touch every variable.
         self._known = parcel.find_definitions(shell.user_ns)
         self._stay = stay
-        self._before = {**shell.user_ns, **cell.local_names} if stay else {}
+        variables = {**shell.user_ns, **cell.local_names} if stay else {}
+        self._before = changed_names.identities(variables)
         if stay or cell.bring or cell.bring_value:
             parcel.import_cloudpickle()  # once here, and not in every child
 

@@ -46,6 +46,8 @@ class Kept:
     """Monotonic clock when it ends by itself."""
     channel: int
     lifeline: int
+    was_alive: bool = True
+    """Whether it was there when it was ended."""
     _decoder: wire.Decoder = field(default_factory=wire.Decoder)
     _said: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _silent: bool = False
@@ -151,18 +153,14 @@ class Kept:
         return -1 if self._silent else None
 
     def end(self) -> None:
-        """End it, and wait until it is gone; doing it twice does no harm."""
+        """End it; doing it twice does no harm."""
         if self.channel < 0:
             return
+        self.was_alive = self.alive()
         parent_only.release(self.lifeline)  # the kernel kills its group at that
-        event = select.poll()
-        event.register(self.channel, select.POLLHUP)
-        deadline = time.monotonic() + _END_SECONDS
-        while (left := deadline - time.monotonic()) > 0:
-            if any(event & select.POLLHUP for _, event in event.poll(left * 1000)):
-                break
         parent_only.release(self.channel)
         self.channel = self.lifeline = -1
+        self._silent = True
 
 
 @dataclass(kw_only=True)

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from ipc_magic.process import bring, child, csignal, guards, quiesce, wire
+from ipc_magic.process import bring, child, guards, quiesce, wire
 from ipc_magic.process.child_side import ChildSide
 from ipc_magic.process.meter import leave
 from ipc_magic.process.wiring import Wiring, tie_to_parent
@@ -91,7 +91,7 @@ def fork_off(
             pid = os.fork()
         if pid == 0:
             try:
-                _settle({channel, lifeline}, lifeline)
+                _settle({channel, lifeline, tell}, lifeline)
                 os.write(tell, b".")
                 os.close(ready)
                 os.close(tell)
@@ -120,7 +120,7 @@ def _comes_in_time(ready: int) -> bool:
 def _settle(kept: set[int], lifeline: int) -> None:
     """Be a process that disturbs nobody, in a session of its own."""
     for number in _IGNORED:
-        csignal.signal(number, signal.SIG_IGN)
+        signal.signal(number, signal.SIG_IGN)
     os.setsid()
     sys.settrace(None)
     sys.setprofile(None)
@@ -129,7 +129,7 @@ def _settle(kept: set[int], lifeline: int) -> None:
     for number in signal.valid_signals() - _KEPT_HANDLERS:
         # Handlers of the code's would run here; SIGCHLD, ignored, loses a status.
         with suppress(OSError, ValueError):
-            csignal.signal(number, signal.SIG_DFL)
+            signal.signal(number, signal.SIG_DFL)
     _let_go_of_others(kept)
     tie_to_parent(lifeline)
     # What is only kept goes first when memory ends: proc(5), oom_score_adj.
@@ -181,10 +181,9 @@ class Parked:
             self._reap()
             if self._workers:
                 continue  # the parent watches them, and the memory
-            if time.monotonic() >= self.deadline:
-                return self._say("gone", why="time")
-            if self._memory_is_short():
-                return self._say("gone", why="memory")
+            if why := self._why_go():
+                self._say("gone", why=why)
+                return
 
     def _wait_milliseconds(self) -> int:
         if -1 in self._workers.values():
@@ -192,11 +191,15 @@ class Parked:
         left = self.deadline - time.monotonic()
         return int(max(0.0, min(_TICK_SECONDS, left)) * 1000) + 1
 
-    def _memory_is_short(self) -> bool:
+    def _why_go(self) -> str:
+        """Say in a word why it is time to go, "" if it is not."""
+        if time.monotonic() >= self.deadline:
+            return "time"
         try:
-            return guards.available_bytes() < self.stay.reserve_bytes
+            short = guards.available_bytes() < self.stay.reserve_bytes
         except OSError:
-            return False
+            short = False
+        return "memory" if short else ""
 
     def _take(self) -> bool:
         """Take what the parent asks; False at its end."""

@@ -26,7 +26,7 @@ class FetchedFrom:
     """The number of the child among those of its run."""
     pid: int
     """The process ID that the child had."""
-    returned: Crossing = Crossing()
+    returned: Crossing
     """What was pickled to the parent."""
 
 
