@@ -106,7 +106,12 @@ def findings(watches: Iterable[Watch]) -> list[Finding]:
         Finding(
             code="parked",
             message=message,
-            figures={"children": len(kept), "names": ", ".join(names), "until": until},
+            # The moment in Unix time.
+            figures={
+                "children": len(kept),
+                "names": len(names),
+                "until_seconds": until,
+            },
         )
     ]
 

@@ -131,16 +131,17 @@ class ShellBody:
         )
 
     def _left_behind(self, changes: dict[str, list[str]]) -> list[str]:
-        """Return the names that are worth a fetch: a module is imported again."""
+        """Return the names that are worth a fetch, classes and functions last."""
         variables = self._shell.user_ns
-        names = [n for kind in _FETCHED for n in changes.get(kind, ())]
-        return [
+        names = [
             name
-            for name in names
+            for kind in _FETCHED
+            for name in changes.get(kind, ())
             if name in variables
             and name not in self._cell.bring
             and not isinstance(variables[name], types.ModuleType)
         ]
+        return sorted(names, key=parcel.find_definitions(variables).__contains__)
 
     def _run(self) -> Any:
         """Return the result of the cell; some test shells raise its error as well."""

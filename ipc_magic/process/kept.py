@@ -7,7 +7,6 @@ import select
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +19,8 @@ ANSWER_SECONDS = 10.0
 """How long it may take to fork: it has nothing else to do."""
 _END_SECONDS = 2.0
 _READ_BYTES = 1 << 16
+# Those of many children stay open: this many are left to the person.
+_SPARE_DESCRIPTORS = 64
 _WHY = {
     "time": "its time was up",
     "memory": "memory was short",
@@ -189,23 +190,22 @@ class Worker(Child):
         return now - self.seen_dead_at > _END_SECONDS
 
 
-def keep(child: Child, told: Mapping[str, Any]) -> Kept:
-    """Return the handle on what `child`, which has ended, told that it has parked."""
-    held: list[int] = []
-    try:
-        for name in ("channel", "lifeline"):
-            held.append(parent_only.hold(os.dup(child.wires.parent[name])))
-        return Kept(
-            index=child.index,
-            child_pid=child.pid,
-            pid=told["pid"],
-            names=tuple(told["names"]),
-            deadline=told["deadline"],
-            channel=held[0],
-            lifeline=held[1],
-        )
-    except BaseException:
-        for fd in held:
-            with suppress(OSError):
-                parent_only.release(fd)
-        raise
+def keep(child: Child, told: Mapping[str, Any]) -> Kept | None:
+    """Return the handle on what `child`, which has ended, told that it has parked.
+
+    `None` where too few files can be opened: the parked child ends with its lifeline.
+    """
+    left = guards.descriptors_left()
+    if left is not None and left < _SPARE_DESCRIPTORS:
+        return None
+    ends = [os.dup(child.wires.parent[name]) for name in ("channel", "lifeline")]
+    channel, lifeline = map(parent_only.hold, ends)
+    return Kept(
+        index=child.index,
+        child_pid=child.pid,
+        pid=told["pid"],
+        names=tuple(told["names"]),
+        deadline=told["deadline"],
+        channel=channel,
+        lifeline=lifeline,
+    )
