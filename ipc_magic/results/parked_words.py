@@ -30,7 +30,7 @@ def kept(
     """Say what process keeps what a child left, and what memory that takes."""
     holds = "" if own is None else f" It holds {size(own)} of its own."
     return (
-        f"Of child {child_pid} process {pid} keeps {listed(names)} until "
+        f"Process {pid} keeps {listed(names)} of child {child_pid} until "
         f"{clock(until)} or the next run.{holds}"
     )
 

@@ -476,7 +476,7 @@ def test_the_bare_magic_shows_it(ipc_shell):
     ipc_shell.run_cell("%%inprocess -q\na, b, c, d, e = range(5)")
     (one,) = kept()
     assert re.fullmatch(
-        rf"Of child {one.child_pid} process {one.pid} keeps `a`, `b`, `c` and 2 more "
+        rf"Process {one.pid} keeps `a`, `b`, `c` and 2 more of child {one.child_pid} "
         r"until \d\d:\d\d or the next run\. It holds [\d.]+ [KM]iB of its own\.",
         state(ipc_shell),
     )
