@@ -96,7 +96,9 @@ class Kept:
         wires = wiring.make()
         try:
             self._send_wires(wires, {"names": [*names], "same": [*same]})
-            pid = self._answer()
+            pid = self._answer(wires.token)
+            # It becomes readable when the end of that process is told there.
+            ends = parent_only.hold(os.dup(self.channel))
         except BaseException:
             wires.close_parent_side()
             raise
@@ -107,8 +109,7 @@ class Kept:
             index=self.index,
             pid=pid,
             wires=wires,
-            # A dup of the channel becomes readable when its end is told there.
-            pidfd=parent_only.hold(os.dup(self.channel)),
+            pidfd=ends,
             forked_at=begin,
             merger=Merger(wires.token),
             kept=self,
@@ -128,22 +129,23 @@ class Kept:
         finally:
             os.set_blocking(self.channel, False)
 
-    def _answer(self) -> int:
+    def _answer(self, token: bytes) -> int:
+        """Return the pid of the fork that was asked for with this token."""
         deadline = time.monotonic() + ANSWER_SECONDS
-        while not (self._said.keys() & {"worker", "refused"}):
+        told: Mapping[str, Any] = {}
+        while told.get("token") != token:  # it may still answer an older question
             left = deadline - time.monotonic()
             if self._silent:
                 raise Gone(self.why_gone())
             if left <= 0:
                 raise Gone(f"what child {self.child_pid} left does not answer")
             self._listen(left)
-        if "refused" in self._said:
-            why = self._said["refused"].get("why")
-            raise Gone(f"what child {self.child_pid} left cannot be sent: {why}")
-        pid = self._said["worker"].get("pid")
-        if type(pid) is not int or pid <= 1:
-            raise Gone(f"what child {self.child_pid} left does not answer")
-        return pid
+            told = self._said.get("begun", {})
+        if told["pid"] is None:
+            raise Gone(
+                f"what child {self.child_pid} left cannot be sent: {told['why']}"
+            )
+        return int(told["pid"])
 
     def end_of(self, worker: int) -> int | None:
         """Return the wait status of a fork of it, -1 if unknown, `None` if it lives."""

@@ -221,18 +221,18 @@ class Parked:
         wires = Wiring(token=asked["token"], stack=stack)
         wires.child = dict(zip(asked["wires"], ends, strict=True))
         wires.inodes = {name: os.fstat(fd).st_ino for name, fd in wires.child.items()}
+        pid, why = None, ""
         try:
             pid = os.fork()
         except OSError as error:
-            self._say("refused", why=error.strerror)
-            pid = -1
+            why = str(error.strerror)
         if pid == 0:
             self._send(wires, asked)
         for fd in mine:
             os.close(fd)
-        if pid > 0:
+        if pid:
             self._workers[pid] = _pidfd(pid)
-            self._say("worker", pid=pid)
+        self._say("begun", pid=pid, why=why, token=asked["token"])
 
     def _send(self, wires: Wiring, asked: Mapping[str, Any]) -> NoReturn:
         os.close(self.channel)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
 import re
 import signal
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -17,6 +19,7 @@ from ipc_magic.errors import CannotStart, ChildEnded, NotBroughtBack, OptionErro
 from ipc_magic.experiments import parked as experiment
 from ipc_magic.memory.observing import launch
 from ipc_magic.process import guards, parked
+from ipc_magic.process import kept as keeping
 from ipc_magic.results import Fetched
 
 PATIENCE = 30  # seconds that end a test which hangs
@@ -451,6 +454,50 @@ def test_an_interrupt_of_a_fetch_binds_nothing_and_ends_nothing(ipc_shell):
     assert ipc_shell.user_ns["cache"] == "after"
 
 
+def test_that_it_does_not_answer_is_told(ipc_shell, monkeypatch):
+    monkeypatch.setattr(keeping, "ANSWER_SECONDS", 0.2)
+    ipc_shell.run_cell("%%inprocess -q\ncache = 1")
+    (one,) = kept()
+    os.kill(one.pid, signal.SIGSTOP)
+    with pytest.raises(NotBroughtBack) as caught:
+        ipc_shell.run_cell("%inprocess --fetch cache")
+    assert str(caught.value) == (
+        f"nothing to fetch: what child {one.child_pid} left does not answer"
+    )
+    monkeypatch.undo()
+    os.kill(one.pid, signal.SIGCONT)
+    ipc_shell.run_cell("%inprocess -q --fetch cache")
+    assert ipc_shell.user_ns["cache"] == 1
+
+
+def test_that_it_cannot_fork_is_told(ipc_shell):
+    ipc_shell.run_cell(
+        "%%inprocess -q\nimport os\ncache, fork, count = 1, os.fork, []\n"
+        "def no_more():\n    count.append(1)\n"
+        "    if len(count) > 1: raise OSError(11, 'no more of them')\n"
+        "    return fork()\n"
+        "os.fork = no_more"
+    )
+    with pytest.raises(NotBroughtBack, match="left cannot be sent: no more of them"):
+        ipc_shell.run_cell("%inprocess --fetch cache")
+
+
+def test_a_fetch_without_files_to_open_is_one_line(ipc_shell, monkeypatch):
+    def none_left():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    ipc_shell.run_cell("%%inprocess -q -n 2\ncache = child_index")
+    with monkeypatch.context() as patch:
+        patch.setattr(keeping.wiring, "make", none_left)
+        with pytest.raises(NotBroughtBack) as caught:
+            ipc_shell.run_cell("%inprocess --fetch cache")
+    assert str(caught.value) == (
+        "nothing was fetched: no file could be opened (Too many open files)"
+    )
+    ipc_shell.run_cell("%inprocess -q --fetch cache")
+    assert ipc_shell.user_ns["cache"] == [0, 1]
+
+
 def test_unloading_ends_it(ipc_shell):
     ipc_shell.run_cell("%%inprocess -q\ncache = 1")
     (one,) = kept()
@@ -543,7 +590,10 @@ def test_it_ignores_an_interrupt_and_has_none_of_the_cell_s_threads(ipc_shell):
     )
     (one,) = kept()
     os.killpg(one.pid, signal.SIGINT)
-    assert os.listdir(f"/proc/{one.pid}/task") == [str(one.pid)]
+    process = Path("/proc") / str(one.pid)
+    assert [task.name for task in (process / "task").iterdir()] == [str(one.pid)]
+    # The kernel takes it first when memory ends.
+    assert (process / "oom_score_adj").read_text() == "1000\n"
     ipc_shell.run_cell("%inprocess -q --fetch seen\nfirst = seen")
     ipc_shell.run_cell("%inprocess -q --fetch seen")
     assert ipc_shell.user_ns["seen"] == ipc_shell.user_ns["first"]
