@@ -96,6 +96,7 @@ SCRIPT = f"""
 from IPython.core.interactiveshell import InteractiveShell
 {AT_ONCE}
 shell = InteractiveShell.instance()
+import warnings; warnings.simplefilter("error")  # old IPython warns before
 shell.run_line_magic("load_ext", "ipc_magic")
 shell.run_cell("%%inprocess -q\\ncache = [1, 2]").raise_error()
 shell.run_cell("%inprocess -q --fetch cache").raise_error()
@@ -108,7 +109,7 @@ print(kept_here.current().kept[0].pid, flush=True)
 @pytest.mark.parametrize("end", ["", "raise SystemExit(0)", "import os; os._exit(0)"])
 def test_nothing_outlives_a_script(end, child_env, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SCRIPT + end],
+        [sys.executable, "-c", SCRIPT + end],
         env={**child_env, "IPYTHONDIR": str(tmp_path), "HOME": str(tmp_path)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
