@@ -602,7 +602,8 @@ def test_it_ignores_an_interrupt_and_has_none_of_the_cell_s_threads(ipc_shell):
 
 def test_a_process_that_the_cell_left_behind_is_ended_as_ever(ipc_shell):
     ipc_shell.run_cell(
-        "%%inprocess -q\nimport subprocess\ncache = 1\nsubprocess.Popen(['sleep', '600'])"
+        "%%inprocess -q\nimport subprocess\ncache = 1\n"
+        "subprocess.Popen(['sleep', '600'])"
     )
     codes = [finding.code for finding in ipc_magic.last.findings]
     assert codes == ["leftover", "parked"]

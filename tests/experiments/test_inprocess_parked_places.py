@@ -96,7 +96,6 @@ SCRIPT = f"""
 from IPython.core.interactiveshell import InteractiveShell
 {AT_ONCE}
 shell = InteractiveShell.instance()
-import warnings; warnings.simplefilter("error")  # old IPython warns before
 shell.run_line_magic("load_ext", "ipc_magic")
 shell.run_cell("%%inprocess -q\\ncache = [1, 2]").raise_error()
 shell.run_cell("%inprocess -q --fetch cache").raise_error()
