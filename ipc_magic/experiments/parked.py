@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ipc_magic import errors
-from ipc_magic.experiments.inprocess_ends import returned
+from ipc_magic.experiments.inprocess_ends import returned, shown_in_lines
 from ipc_magic.memory import reading
 from ipc_magic.process import fork, guards, interrupts, proof
 from ipc_magic.process import parked as parking
@@ -176,7 +176,8 @@ def fetch(
     with interrupts.counted():
         watches, missing = _ask(shell, parked, wanted, keep_free)
         if any(watch.stopped == "interrupted" for watch in watches):
-            raise KeyboardInterrupt
+            said = "the fetch was interrupted: nothing is bound, and all is still there"
+            raise shown_in_lines(KeyboardInterrupt(said), f"KeyboardInterrupt: {said}")
         result, values = _result(parked, watches, wanted)
         for watch in watches:
             missing[watch.child.index] = _missing(watch, wanted)
