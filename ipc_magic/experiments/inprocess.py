@@ -66,7 +66,7 @@ def run_here(shell: Any, cell: Cell, options: Options) -> CellRun:
     What the last cell left goes; what this one leaves may stay.
     """
     with interrupts.counted():
-        stay = Stay.usual(options.keep_free)
+        stay = parked.stay(options.keep_free)
         definitions = parcel.find_definitions(shell.user_ns)
         work = work_of(shell, cell, options, stay=stay)
         run = CellRun(work, ShellFront(shell), options, parent_waits=True)

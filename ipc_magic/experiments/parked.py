@@ -20,6 +20,7 @@ from ipc_magic.process.ending import describe_exit
 from ipc_magic.process.front import ShellFront
 from ipc_magic.process.kept import Gone, Kept, Worker
 from ipc_magic.process.monitor import Monitor
+from ipc_magic.process.parked import Stay
 from ipc_magic.process.watch import Watch
 from ipc_magic.results import parked_words
 from ipc_magic.results.base import Finding
@@ -38,14 +39,18 @@ class Parked:
     """Whether a name's values are a list, one entry a child."""
     definitions: Mapping[str, weakref.ref[Any]]
     """The notebook's classes and functions at the fork."""
-    owner: int
-    """The process whose session this is: a fork of it has none of this."""
 
 
 class _State:
     """What a session keeps: what its last cell left."""
 
+    session: int = os.getpid()
     parked: Parked | None = None
+
+
+def stay(keep_free_bytes: int) -> Stay | None:
+    """Return when a child's variables stay; not in a fork, which soon ends itself."""
+    return Stay.usual(keep_free_bytes) if os.getpid() == _State.session else None
 
 
 def take(watches: Sequence[Watch], definitions: Mapping[str, Any], *, tag: bool) -> int:
@@ -57,17 +62,16 @@ def take(watches: Sequence[Watch], definitions: Mapping[str, Any], *, tag: bool)
             children=len(watches),
             tag=tag,
             definitions={n: weakref.ref(v) for n, v in definitions.items()},
-            owner=os.getpid(),
         )
     return len(found)
 
 
 def current() -> Parked | None:
-    """Return what stays here, or did until it ended by itself, if anything."""
-    parked = _State.parked
-    if parked is None or parked.owner != os.getpid():
-        return None
-    return parked
+    """Return what stays here, or did until it ended by itself, if anything.
+
+    A fork of the session has none of it.
+    """
+    return _State.parked if os.getpid() == _State.session else None
 
 
 def drop() -> tuple[Kept, ...]:

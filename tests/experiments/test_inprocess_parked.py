@@ -128,6 +128,17 @@ def test_a_cell_that_was_interrupted_leaves_what_it_made(ipc_shell):
     assert ipc_shell.user_ns["cache"] == [1, 2]
 
 
+def test_a_cell_within_a_cell_leaves_nothing_of_its_own(ipc_shell, capsys):
+    ipc_shell.run_cell(
+        "%%inprocess\nget_ipython().run_cell_magic('inprocess', '', 'inner = 1')\n"
+        "%inprocess\nouter = 1"
+    )
+    assert "stays until" not in capsys.readouterr().out
+    ipc_shell.run_cell("%inprocess -q --fetch outer")
+    with pytest.raises(NotBroughtBack, match="`inner` of child"):
+        ipc_shell.run_cell("%inprocess --fetch inner")
+
+
 def test_its_memory_is_read_before_it_stays(ipc_shell):
     ipc_shell.run_cell("blobs = [bytes(4096) for _ in range(2000)]")
     ipc_shell.run_cell("%%inprocess\ncache = sum(1 for _ in blobs)")
