@@ -17,7 +17,6 @@ from IPython.display import display
 from traitlets import Enum, Unicode, observe
 
 from ipc_magic import completion, options
-from ipc_magic.arguments import Parsed, quote
 from ipc_magic.errors import OptionError
 from ipc_magic.experiments import inprocess as experiment
 from ipc_magic.experiments import inprocess_run, parked
@@ -103,10 +102,10 @@ class IPCMagics(Magics):
         return report
 
     def _of_parked(
-        self, parsed: Parsed, chosen: Mapping[str, Any], *, in_cell: bool
+        self, parsed: options.Parsed, chosen: Mapping[str, Any], *, in_cell: bool
     ) -> Any:
         """Bring names from the child that stays, or end it."""
-        _check_alone(parsed, in_cell=in_cell)
+        options.check_alone(parsed, cell=in_cell)
         if chosen["drop"]:
             return parked.drop_and_tell()
         report, error = parked.fetch(
@@ -223,21 +222,6 @@ def _state(given: Mapping[str, object]) -> Any:
     return Jobs(experiment.running_jobs())
 
 
-def _check_alone(parsed: Parsed, *, in_cell: bool) -> None:
-    """Refuse what does not go with --fetch or --drop."""
-    flag = "--drop" if "drop" in parsed.options else "--fetch"
-    if in_cell:
-        raise OptionError(f"{flag} runs no code: use the line %inprocess {flag}")
-    if parsed.expression.strip():
-        raise OptionError(
-            f"{flag} runs no code, and {quote(parsed.expression.strip())} is some"
-        )
-    fitting = {"fetch", "save", "quiet", "verbose"} if flag == "--fetch" else {"drop"}
-    if others := [name for name in parsed.options if name not in fitting]:
-        other = "--" + others[0].replace("_", "-")
-        raise OptionError(f"{other} does not go with {flag}")
-
-
 class Jobs(list[Any]):
     """The jobs that run now, and the children that stay, one below the other."""
 
@@ -246,7 +230,8 @@ class Jobs(list[Any]):
 
 
 def _complete(magic: str, line: str) -> list[str]:
-    return options.complete(magic, line, {"fetch": parked.names()})
+    names = {"fetch": parked.names()} if magic == "inprocess" else {}
+    return options.complete(magic, line, names)
 
 
 def load(shell: Any) -> None:

@@ -18,15 +18,7 @@ HOUSE = Path(__file__).resolve().parent.parent / "ipc_magic"
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"errors", "experiments", "magics", "options", "results"},
     "__main__": {"errors", "experiments", "options", "results"},
-    "magics": {
-        "arguments",
-        "compat",
-        "completion",
-        "errors",
-        "experiments",
-        "options",
-        "results",
-    },
+    "magics": {"compat", "completion", "errors", "experiments", "options", "results"},
     "completion": set(),
     "pytest_plugin": {"compat", "errors", "experiments", "results"},
     "options": {"arguments", "errors"},

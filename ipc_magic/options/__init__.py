@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from ipc_magic.arguments import Option, Parsed, complete_line, parse_line
 from ipc_magic.options.cow_watch import COW_WATCH
-from ipc_magic.options.inprocess import INPROCESS, OF_FUNCTIONS
+from ipc_magic.options.inprocess import INPROCESS, OF_FUNCTIONS, check_alone
 from ipc_magic.options.keywords import read_keywords
 from ipc_magic.options.kinds import FLAG, parse_seconds, parse_size
 from ipc_magic.options.pickle_cost import PICKLE_COST
@@ -29,6 +29,8 @@ __all__ = [
     "PICKLE_COST",
     "SHARED",
     "SYNOPSES",
+    "Parsed",
+    "check_alone",
     "complete",
     "parse",
     "parse_seconds",

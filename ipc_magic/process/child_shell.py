@@ -133,10 +133,10 @@ class ShellBody:
     def _left_behind(self, changes: dict[str, list[str]]) -> list[str]:
         """Return the names that are worth a fetch, classes and functions last."""
         variables = self._shell.user_ns
+        changed = (name for kind in _FETCHED for name in changes.get(kind, ()))
         names = [
             name
-            for kind in _FETCHED
-            for name in changes.get(kind, ())
+            for name in dict.fromkeys(changed)
             if name in variables
             and name not in self._cell.bring
             and not isinstance(variables[name], types.ModuleType)

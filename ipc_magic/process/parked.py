@@ -76,6 +76,8 @@ def fork_off(
 
     `None` where that cannot be, and in a process that the code has forked.
     """
+    # This process has nothing left to do but to say how its code ended.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     channel, lifeline = side.intact("channel"), side.intact("lifeline")
     if channel is None or lifeline is None:
         return None
@@ -130,6 +132,7 @@ def _settle(kept: set[int], lifeline: int) -> None:
         # Handlers of the code's would run here; SIGCHLD, ignored, loses a status.
         with suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _let_go_of_others(kept)
     tie_to_parent(lifeline)
     # What is only kept goes first when memory ends: proc(5), oom_score_adj.
