@@ -139,6 +139,19 @@ def test_a_cell_within_a_cell_leaves_nothing_of_its_own(ipc_shell, capsys):
         ipc_shell.run_cell("%inprocess --fetch inner")
 
 
+def test_an_interrupt_while_it_parks_loses_nothing(ipc_shell):
+    ipc_shell.run_cell(
+        "%%inprocess\nimport os, signal\nfork, cache = os.fork, 1\n"
+        "def interrupted():\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return fork()\n"
+        "os.fork = interrupted"
+    )
+    assert ipc_magic.last.children[0].ending == "finished"
+    (one,) = kept()
+    os.kill(one.pid, signal.SIGINT)
+    assert one.alive()
+
+
 def test_its_memory_is_read_before_it_stays(ipc_shell):
     ipc_shell.run_cell("blobs = [bytes(4096) for _ in range(2000)]")
     ipc_shell.run_cell("%%inprocess\ncache = sum(1 for _ in blobs)")
