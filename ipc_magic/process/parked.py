@@ -126,8 +126,6 @@ def _settle(kept: set[int], lifeline: int) -> None:
     os.setsid()
     sys.settrace(None)
     sys.setprofile(None)
-    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
-        signal.setitimer(timer, 0)
     for number in signal.valid_signals() - _KEPT_HANDLERS:
         # Handlers of the code's would run here; SIGCHLD, ignored, loses a status.
         with suppress(OSError, ValueError):

@@ -106,7 +106,7 @@ FAULTS: dict[str, Fault] = {
                 ),
             ),
             (
-                "the cell left threads, timers, servers, pipes, processes",
+                "the cell left threads, servers, pipes, processes",
                 "they end with the child as ever",
                 _in(
                     HERE,
