@@ -12,7 +12,6 @@ from typing import Any
 
 from ipc_magic import errors
 from ipc_magic.experiments.inprocess_ends import returned, shown_in_lines
-from ipc_magic.memory import reading
 from ipc_magic.process import fork, guards, interrupts, proof
 from ipc_magic.process import parked as parking
 from ipc_magic.process.cell import Cell
@@ -160,6 +159,8 @@ def names() -> list[str]:
 
 
 def _own_bytes(pid: int) -> int | None:
+    from ipc_magic.memory import reading  # which needs numpy
+
     try:
         return reading.read(pid).own_bytes
     except OSError:
