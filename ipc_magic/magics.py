@@ -19,7 +19,7 @@ from traitlets import Enum, Unicode, observe
 from ipc_magic import completion, options
 from ipc_magic.errors import OptionError
 from ipc_magic.experiments import inprocess as experiment
-from ipc_magic.experiments import inprocess_run
+from ipc_magic.experiments import inprocess_run, parked
 from ipc_magic.results.base import Result, remember, set_report_level
 
 
@@ -60,6 +60,8 @@ class IPCMagics(Magics):
         chosen: dict[str, Any] = options.with_defaults(
             "inprocess", parsed.options, self._defaults()
         )
+        if {"fetch", "drop"} & {*parsed.options}:
+            return self._of_parked(parsed, chosen, in_cell=cell is not None)
         if cell is None and not parsed.expression.strip():
             return _state(parsed.options)
         if cell is not None and not cell.strip():
@@ -100,6 +102,27 @@ class IPCMagics(Magics):
         if chosen["verbose"]:
             return self._show(report, chosen)
         return report
+
+    def _of_parked(
+        self, parsed: options.Parsed, chosen: Mapping[str, Any], *, in_cell: bool
+    ) -> Any:
+        """Bring names from the child that stays, or end it."""
+        options.check_alone(parsed, cell=in_cell)
+        if chosen["drop"]:
+            return parked.drop_and_tell()
+        report, error = parked.fetch(
+            self.shell, chosen["fetch"], keep_free=chosen["keep_free"]
+        )
+        remember(report)
+        if chosen["save"]:
+            self.shell.user_ns[chosen["save"]] = report
+        if error is not None:
+            if not chosen["quiet"] and any(c.returned.names for c in report.children):
+                self._show(report, chosen)
+            raise error
+        if chosen["quiet"]:
+            return None
+        return self._show(report, chosen) if chosen["verbose"] else report
 
     @no_var_expand
     @needs_local_scope
@@ -195,17 +218,22 @@ class IPCMagics(Magics):
 
 
 def _state(given: Mapping[str, object]) -> Any:
-    """Return what bare `%inprocess` shows: the jobs that run."""
+    """Return what bare `%inprocess` shows: the jobs that run, and what stays."""
     if given:
         raise OptionError("nothing to run: put an expression behind the options")
     return Jobs(experiment.running_jobs())
 
 
 class Jobs(list[Any]):
-    """The jobs that run now, one below the other."""
+    """The jobs that run now, and the children that stay, one below the other."""
 
     def __repr__(self) -> str:
-        return "\n".join(map(repr, self)) or "No job runs."
+        return "\n".join([*map(repr, self), *parked.state()]) or "No job runs."
+
+
+def _complete(magic: str, line: str) -> list[str]:
+    names = {"fetch": parked.names()} if magic == "inprocess" else {}
+    return options.complete(magic, line, names)
 
 
 def load(shell: Any) -> None:
@@ -215,13 +243,14 @@ def load(shell: Any) -> None:
     magics = IPCMagics(shell)
     shell.register_magics(magics)
     magics.stop_completing = [
-        completion.offer(shell, magic, options.complete) for magic in options.MAGICS
+        completion.offer(shell, magic, _complete) for magic in options.MAGICS
     ]
 
 
 def unload(shell: Any) -> None:
-    """Take back what `load` did; jobs that run are ended."""
+    """Take back what `load` did; jobs that run, and what stays, are ended."""
     experiment.end_jobs()
+    parked.drop()
     magics = shell.magics_manager.registry.pop(IPCMagics.__name__, None)
     if magics is None:
         return

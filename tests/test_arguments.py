@@ -312,8 +312,6 @@ def test_names_are_kept_in_the_form_python_looks_up() -> None:
         # These come with later steps.
         ("-m fork f(x)", "no option -m; %inprocess -h lists them"),
         ("--on pool f(x)", "no option --on; did you mean --out?"),
-        ("--fetch a b", "no option --fetch; %inprocess -h lists them"),
-        ("--drop f(x) y", "no option --drop; %inprocess -h lists them"),
         ("--compare f(x)", "no option --compare; %inprocess -h lists them"),
         ("-children 3 f(x)", "no option -children; did you mean --children?"),
     ],

@@ -149,6 +149,8 @@ def test_defaults_of_inprocess() -> None:
         "keep_free": 2**30,
         "mechanism": None,
         "bg": None,
+        "fetch": (),
+        "drop": False,
         "no_raise_error": False,
         "threads": None,
     }

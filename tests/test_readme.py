@@ -57,7 +57,9 @@ _VARIES = (
     (r"<ipython-input-\S+ in <.*?>(?:\(\))?", "PLACE"),  # IPython 7
     (r"(?:Cell )?In ?\[\d+\](?:, line \d+|, in <.*?>(?:\(\))?)", "PLACE"),
     (r"in <(?:module|cell line: \d+)>", "PLACE"),
-    (r"(?<=[Cc]hild )\d+|(?<=slowest )\d+", "PID"),
+    (r"(?<=[Cc]hild )\d+|(?<=slowest )\d+|(?<=Process )\d+", "PID"),
+    (r"(?<=until )\d\d:\d\d", "CLOCK"),
+    (rf"(?<=It holds ){_SIZE}(?= of its own)", "SIZE"),
     (r"dump [\d.]+ \+ across [\d.]+ \+ load [\d.]+ \+ reply", "PHASES"),
     (r"code and the rest \d+", "CODE"),
     (r"in memory [\d.,]+ \w+", "MEMORY"),

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from ipc_magic.experiments import parked
 from ipc_magic.experiments.blame import Blame
 from ipc_magic.experiments.inprocess_run import CellRun, Options, Work
 from ipc_magic.process import cell as cells
-from ipc_magic.process import interrupts, job, raise_here
+from ipc_magic.process import interrupts, job, parcel, raise_here
 from ipc_magic.process.cell import Cell
 from ipc_magic.process.child_shell import ShellBody
 from ipc_magic.process.front import ShellFront
 from ipc_magic.process.job_front import JobFront
+from ipc_magic.process.parked import Stay
 
 
 def prepare(
@@ -44,13 +46,20 @@ def prepare(
     return cell
 
 
-def work_of(shell: Any, cell: Cell, options: Options) -> Work:
-    """Return the work of running `cell` by `shell`."""
+def work_of(
+    shell: Any, cell: Cell, options: Options, *, stay: Stay | None = None
+) -> Work:
+    """Return the work of running `cell` by `shell`; `stay` says what stays of it."""
     return Work(
         cell=cell,
         names=shell.user_ns,
         body=ShellBody(
-            shell, cell, options.tag, Blame(cell), tell_changes=options.changes
+            shell,
+            cell,
+            options.tag,
+            blame=Blame(cell),
+            tell_changes=options.changes,
+            stay=stay,
         ),
         idle=lambda: ShellBody(
             shell, cells.from_body(shell, "inprocess", "pass\n"), tag_index=False
@@ -60,11 +69,23 @@ def work_of(shell: Any, cell: Cell, options: Options) -> Work:
 
 
 def run_here(shell: Any, cell: Cell, options: Options) -> CellRun:
-    """Run `cell` in children, show their output in the running cell, wait for them."""
+    """Run `cell` in children, show their output in the running cell, wait for them.
+
+    What the last cell left goes; what this one leaves may stay.
+    """
     with interrupts.counted():
-        work = work_of(shell, cell, options)
+        # What nobody is told of does not stay.
+        stay = parked.stay(options.keep_free) if options.changes else None
+        definitions = parcel.find_definitions(shell.user_ns)
+        work = work_of(shell, cell, options, stay=stay)
         run = CellRun(work, ShellFront(shell), options, parent_waits=True)
-        run.watch()
+        try:
+            parked.drop()  # not before: a run that is refused ends nothing
+            run.watch()
+        except BaseException:
+            parked.end(watch.kept for watch in run.watches)
+            raise
+        parked.take(run.watches, definitions, tag=options.tag)
     return run
 
 
@@ -82,6 +103,7 @@ def run_in_background(
     front = JobFront(shell)
     with interrupts.counted():
         run = CellRun(work_of(shell, cell, options), front, options)
+        parked.drop()
         begun = job.Job(name, run, output=front.text, finish=lambda: finish(run))
         # An interrupt that came meanwhile is raised when this block ends.
         shell.user_ns[name] = begun

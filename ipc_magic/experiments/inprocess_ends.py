@@ -55,7 +55,7 @@ def judge(watch: Watch, cell: Cell, memory: Memory | None) -> ChildRun:
         error=_error_record(watch),
         where=watch.place or _line(outcome, cell),
         evidence=_evidence(watch, ending),
-        returned=_returned(watch, cell),
+        returned=returned(watch, cell),
         sent=Crossing.nothing(),
         memory=memory,
         changes=_changes(outcome),
@@ -129,7 +129,8 @@ def _times(watch: Watch) -> dict[str, Any]:
     return times
 
 
-def _returned(watch: Watch, cell: Cell) -> Crossing:
+def returned(watch: Watch, cell: Cell) -> Crossing:
+    """Return what came back from a child, by the names that the person uses."""
     brought = watch.brought
     return Crossing(
         names={

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ipc_magic import errors
-from ipc_magic.experiments import inprocess_room
+from ipc_magic.experiments import inprocess_room, parked
 from ipc_magic.experiments.inprocess_ends import error_of, findings_about, judge
 from ipc_magic.memory import smaps
 from ipc_magic.process import fork, guards, proof
@@ -59,8 +59,7 @@ class Options:
     mechanism: str | None = None
     """What measures it; `None`: the best that works here."""
     peak: bool = False
-    """Whether the peak of all is wanted: beside a control of their own, the children
-    wait for each other at their ends."""
+    """Whether the peak of all is wanted: they have a control, and wait at the end."""
     changes: bool = False
     """Whether it is told what the code did to the notebook's names."""
     live: bool = False
@@ -267,6 +266,7 @@ class CellRun:
         ]
         for watch in self._monitor.watches:
             found += findings_about(watch, self._cell)
+        found += parked.findings(self._monitor.watches)
         if self._memory is not None:
             found += self._memory.findings(self._monitor.watches)
         elif self._unmeasured:

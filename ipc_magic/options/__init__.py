@@ -6,13 +6,15 @@ Each magic's are declared in a module of its own; `kinds` reads their values.
 from __future__ import annotations
 
 import functools
+import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from ipc_magic.arguments import Option, Parsed, complete_line, parse_line
 from ipc_magic.options.cow_watch import COW_WATCH
-from ipc_magic.options.inprocess import INPROCESS, OF_FUNCTIONS
+from ipc_magic.options.inprocess import INPROCESS, OF_FUNCTIONS, check_alone
 from ipc_magic.options.keywords import read_keywords
 from ipc_magic.options.kinds import FLAG, parse_seconds, parse_size
 from ipc_magic.options.pickle_cost import PICKLE_COST
@@ -27,6 +29,8 @@ __all__ = [
     "PICKLE_COST",
     "SHARED",
     "SYNOPSES",
+    "Parsed",
+    "check_alone",
     "complete",
     "parse",
     "parse_seconds",
@@ -46,7 +50,11 @@ MAGICS: Mapping[str, tuple[Option, ...]] = MappingProxyType(
 )
 SYNOPSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "inprocess": ("%inprocess [options] expression", "%%inprocess [options]"),
+        "inprocess": (
+            "%inprocess [options] expression",
+            "%%inprocess [options]",
+            "%inprocess --fetch NAMES, or --drop",
+        ),
         "pickle_cost": ("%pickle_cost [options] expression", "%pickle_cost [options]"),
         "cow_watch": ("%cow_watch [options] statement", "%%cow_watch [options]"),
     }
@@ -91,9 +99,27 @@ def _read(option: Option, text: str, source: str) -> object:
     return option.read(text, source=source)
 
 
-def complete(magic: str, line: str) -> list[str]:
-    """Return what fits the word at the end of `line`, as long as that is an option."""
-    return complete_line(MAGICS[magic], line)
+def complete(
+    magic: str, line: str, names: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> list[str]:
+    """Return what fits the word at the end of `line`, as long as that is an option.
+
+    `names` are what the value of an option may be made of, by the option's name.
+    """
+    declared = MAGICS[magic]
+    given: set[str] = set()
+    if names:
+        # Behind a comma another word begins: that is what IPython completes.
+        before, comma, last = line.rpartition(",")
+        if comma and not re.search(r"\s", last):
+            start = re.split(r"\s", before)[-1]
+            line = before[: len(before) - len(start)] + last
+            given = {*start.split(",")}
+        declared = tuple(
+            replace(option, choices=tuple(names.get(option.name, option.choices)))
+            for option in declared
+        )
+    return [fit for fit in complete_line(declared, line) if fit not in given]
 
 
 def usage(magic: str) -> str:

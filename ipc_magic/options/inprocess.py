@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ipc_magic.arguments import Option
+from ipc_magic.arguments import Option, Parsed, quote
+from ipc_magic.errors import OptionError
 from ipc_magic.options.kinds import (
     FLAG,
     NAME,
@@ -67,6 +68,17 @@ INPROCESS = (
         help="run in the background; bind the job to NAME",
     ),
     Option(
+        flags=("--fetch",),
+        metavar="NAMES",
+        kind=NAMES,
+        help="bring these names from the child that stays, as in a,b, or '*'",
+    ),
+    Option(
+        flags=("--drop",),
+        kind=FLAG,
+        help="end the child that stays",
+    ),
+    Option(
         flags=("--no-raise-error",),
         kind=FLAG,
         help="report an error of the code, but do not raise it",
@@ -89,3 +101,18 @@ OF_FUNCTIONS = (
     replace(INPROCESS[0], default=None),
     *(option for option in INPROCESS if option.name in _OF_FUNCTIONS),
 )
+
+# What goes with an option that runs no code.
+_WITH = {"--fetch": {"fetch", "save", "quiet", "verbose"}, "--drop": {"drop"}}
+
+
+def check_alone(parsed: Parsed, *, cell: bool) -> None:
+    """Refuse what does not go with --fetch or --drop, which run no code."""
+    flag = "--drop" if "drop" in parsed.options else "--fetch"
+    if cell:
+        raise OptionError(f"{flag} runs no code: use the line %inprocess {flag}")
+    if code := parsed.expression.strip():
+        raise OptionError(f"{flag} runs no code, and {quote(code)} is some")
+    if others := [name for name in parsed.options if name not in _WITH[flag]]:
+        other = "--" + others[0].replace("_", "-")
+        raise OptionError(f"{other} does not go with {flag}")

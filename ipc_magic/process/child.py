@@ -61,7 +61,8 @@ _HELLO = wire.body_of("hello", {})
 
 # The code a child runs: gets its side of the wiring and returns the plain fields of
 # the "outcome" message. What it raises instead is a defect of ours. It may have a
-# method `plan`, called in the parent with the same and the child's `Replacements`.
+# method `plan`, called in the parent with the same and the child's `Replacements`,
+# and one `park`, called last of all with the side and the outcome.
 Body = Callable[[ChildSide, Orders], dict[str, Any]]
 
 
@@ -140,6 +141,8 @@ def _run(plan: Plan) -> int:
     _finish_threads_and_processes()
     outcome["children"] = leftovers.own_children()
     quiesce.flush_standard_streams()
+    if park := getattr(plan.body, "park", None):
+        park(side, outcome)
     side.send("outcome", **outcome)
     return 0
 

@@ -14,6 +14,7 @@ from ipc_magic.process import (
     errors_home,
     meter,
     parcel,
+    parked,
     quiesce,
 )
 from ipc_magic.process.cell import ALL, VALUE, Cell
@@ -25,12 +26,16 @@ from ipc_magic.process.replacements import Replacements
 if TYPE_CHECKING:
     from ipc_magic.process.stayed import Before
 
+# Of the kinds of changes, those that leave something to be brought.
+_FETCHED = ("created", "rebound", "mutated")
+
 
 class ShellBody:
     """Runs `cell` by the parent's own shell, in the child (a `child.Body`).
 
-    With `tell_changes` the outcome tells what the cell did to the notebook's names.
-    `blame` says where below a name lies what cannot be pickled.
+    `blame` says where below a name lies what cannot be pickled. With `tell_changes`
+    the outcome tells what the cell did to the notebook's names; what it made and was
+    not asked for stays where `stay` says so.
     """
 
     def __init__(
@@ -38,17 +43,20 @@ class ShellBody:
         shell: Any,
         cell: Cell,
         tag_index: bool,
-        blame: bring.Blame = bring.not_known,
         *,
+        blame: bring.Blame = bring.not_known,
         tell_changes: bool = False,
+        stay: parked.Stay | None = None,
     ) -> None:
         self._blame = blame
+        self._stay = stay
+        self._sent: tuple[str, ...] = ()
         self._shell = shell
         self._cell = cell
         self._tag_index = tag_index
         # Looked up here, in the parent: the child must not touch every variable.
         self._known = parcel.find_definitions(shell.user_ns)
-        if cell.bring or cell.bring_value:
+        if stay or cell.bring or cell.bring_value:
             parcel.import_cloudpickle()  # once here, and not in every child
         self._tell_changes = tell_changes
         self._before: Before | None = None
@@ -114,6 +122,7 @@ class ShellBody:
             outcome["error"] = errors_home.pack(error, lines, self._known)
             outcome["line"] = child_traceback.line_in(error, cell.filename)
         wanted = {n: shell.user_ns[n] for n in self._asked() if n in shell.user_ns}
+        self._sent = tuple(wanted)
         if error is None and cell.bring_value:
             wanted[VALUE] = result.result
         if wanted:
@@ -136,6 +145,35 @@ class ShellBody:
             return self._cell.bring
         explicit = [name for name in self._cell.bring if name != ALL]
         return (*dict.fromkeys([*explicit, *self._before.new()]),)
+
+    def park(self, side: ChildSide, outcome: dict[str, Any]) -> None:
+        """Have what the cell made and nobody asked for stay, where that is worth it."""
+        stay, names = self._stay, self._left_behind(outcome.get("changes") or {})
+        if stay is None or not names or "exit" in outcome:
+            return
+        if outcome["time_code_done"] - outcome["time_code"] < stay.run_seconds:
+            return
+        outcome["stays"] = parked.fork_off(
+            side,
+            stay,
+            names=names,
+            variables=self._shell.user_ns,
+            known=self._known,
+            blame=self._blame,
+        )
+
+    def _left_behind(self, changes: dict[str, list[str]]) -> list[str]:
+        """Return the names that are worth a fetch, classes and functions last."""
+        variables = self._shell.user_ns
+        changed = (name for kind in _FETCHED for name in changes.get(kind, ()))
+        names = [
+            name
+            for name in dict.fromkeys(changed)
+            if name in variables
+            and name not in self._sent
+            and name not in changes["modules"]
+        ]
+        return sorted(names, key=parcel.find_definitions(variables).__contains__)
 
     def _run(self) -> Any:
         """Return the result of the cell; some test shells raise its error as well."""

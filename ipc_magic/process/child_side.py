@@ -43,6 +43,10 @@ class ChildSide:
         """Return one of the child's descriptors, as it was made."""
         return self._fds[name]
 
+    def intact(self, name: str) -> int | None:
+        """Return one of the child's descriptors, `None` if its code took it away."""
+        return self._fd(name)
+
     def _fd(self, name: str) -> int | None:
         """Return the descriptor if it is still ours and this is still the child."""
         fd = self._fds[name]

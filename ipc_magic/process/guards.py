@@ -193,6 +193,17 @@ def runnable(pid: int) -> bool:
         return False
 
 
+def has_ended(pid: int) -> bool:
+    """Return whether a process is gone, or only waits to be reaped."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
 def catches(pid: int, signal_number: int) -> bool:
     """Return whether a process has a handler for a signal: SigCgt in proc(5)."""
     try:

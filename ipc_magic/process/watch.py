@@ -19,6 +19,7 @@ from ipc_magic.process.brought import Brought
 from ipc_magic.process.cell import Cell
 from ipc_magic.process.fork import Child
 from ipc_magic.process.idleness import Idleness
+from ipc_magic.process.kept import Kept, keep
 from ipc_magic.process.merge import STREAMS, Text
 from ipc_magic.process.wire import BrokenChannel, Message
 
@@ -66,6 +67,8 @@ class Watch:
     """Whether the kernel's count of out-of-memory kills went up meanwhile."""
     left: list[leftovers.Leftover] = field(default_factory=list)
     """What it started and left behind."""
+    kept: Kept | None = None
+    """What stays of it, parked: to be ended by whoever watched."""
     packing_at: float | None = None
     """Monotonic clock when it began to bring names back."""
     broken: bool = False
@@ -249,6 +252,9 @@ class Watch:
             self.left = leftovers.end(child.pid, listed, pipes)
         child.last_words = child.stack_text()
         code = child.exit_code()
+        ended_well = code in (0, None) and self.stopped in (None, "interrupted")
+        if ended_well and (stays := (self.outcome or {}).get("stays")):
+            self.kept = keep(child, stays)
         if code == -signal.SIGKILL and self.stopped is None:
             self.oom_evidence = guards.oom_kills() > oom_kills_before
         elif code is not None and code < 0 and self.stopped is None:

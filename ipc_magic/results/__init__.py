@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ipc_magic.results.base import Finding, Result, report_level, set_report_level
 from ipc_magic.results.cow_watch import CowWatch, WatchedChild
+from ipc_magic.results.fetched import Fetched, FetchedFrom
 from ipc_magic.results.inprocess import (
     ChildRun,
     Crossing,
@@ -26,6 +27,8 @@ __all__ = [
     "CowWatch",
     "Crossing",
     "ErrorInChild",
+    "Fetched",
+    "FetchedFrom",
     "Finding",
     "InProcess",
     "Limits",

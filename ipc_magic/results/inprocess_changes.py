@@ -112,7 +112,8 @@ def _sentences(result: InProcess, told: Changes, width: int) -> list[str]:
         was = "was" if len(told.deleted) == 1 else "were"
         names = _quoted(told.deleted, width)
         said.append(f"{names} {was} deleted in the {child}; {yours} as before.")
-    if told.created:
+    stays = any(finding.code == "parked" for finding in result.findings)
+    if told.created and not stays:  # else that finding names them
         names = _quoted(told.created, width, cut=told.others > 0)
         bring = _to_bring(told.created, width)
         said.append(f"Made in the {child} and left there: {names}. {bring}")

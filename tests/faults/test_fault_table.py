@@ -13,7 +13,8 @@ TABLE = runpy.run_path(str(HERE / "table.py"))
 FAULTS, REASONS = TABLE["FAULTS"], TABLE["REASONS"]
 OF_PICKLE_COST = runpy.run_path(str(HERE / "pickle_cost_table.py"))["FAULTS"]
 OF_COW_WATCH = runpy.run_path(str(HERE / "cow_watch_table.py"))["FAULTS"]
-OF_MAGICS = OF_PICKLE_COST | OF_COW_WATCH
+OF_PARKED = runpy.run_path(str(HERE / "parked_table.py"))["FAULTS"]
+OF_MAGICS = OF_PICKLE_COST | OF_COW_WATCH | OF_PARKED
 
 
 def marked(text):
