@@ -9,17 +9,21 @@ from statistics import median
 
 
 def interleaved(
-    sides: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 2
+    sides: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    warm_up: int = 2,
+    before: Callable[[], object] = gc.collect,
 ) -> dict[str, list[float]]:
     """Return the seconds of each side, one turn of each in every round.
 
     Every other round goes backwards: what a side leaves behind, cold caches for one,
-    is not always met by the same other.
+    is not always met by the same other. `before` comes before each turn, untimed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(warm_up + rounds):
         for name, run in list(sides.items())[:: -1 if turn % 2 else 1]:
-            gc.collect()
+            before()
             begin = time.perf_counter()
             run()
             if turn >= warm_up:
