@@ -106,7 +106,10 @@ def findings(watches: Iterable[Watch]) -> list[Finding]:
         return []
     until = min(map(_until, kept))
     names = tuple(dict.fromkeys(name for each in kept for name in each.names))
-    message = parked_words.left_behind(names, until, children=len(kept))
+    sizes = [_own_bytes(each.pid) for each in kept]
+    known = [size for size in sizes if size is not None]
+    own = sum(known) if len(known) == len(sizes) else None
+    message = parked_words.left_behind(names, until, own, children=len(kept))
     return [
         Finding(
             code="parked",
@@ -115,6 +118,7 @@ def findings(watches: Iterable[Watch]) -> list[Finding]:
             figures={
                 "children": len(kept),
                 "names": len(names),
+                **({} if own is None else {"own_bytes": own}),
                 "until_seconds": until,
             },
         )

@@ -19,13 +19,14 @@ from ipc_magic.results.inprocess_tables import (
 )
 
 if TYPE_CHECKING:
-    from ipc_magic.results.base import Level
+    from ipc_magic.results.base import Finding, Level
     from ipc_magic.results.inprocess import ChildRun, Crossing, InProcess, Limits
 
 # From here on one returned name is worth a row that tells where its time went.
 LARGE_BYTES = 16 * 2**20
 _MORE = "More is in the full report: print(result.details())"
-_FINDING = 150  # characters of a finding's message in the short report: two lines
+# Characters of a finding's message in the short report: two lines, or four.
+_FINDING, _COMMAND = 150, 300
 # Endings whose sentence says all: an error follows, or the user knows.
 _PLAIN = frozenset({"finished", "raised", "exited", "interrupted"})
 
@@ -48,7 +49,7 @@ def document(result: InProcess, level: Level) -> Document:
 
 
 def _short_blocks(result: InProcess) -> tuple[Block, ...]:
-    notes = [Note(shorten(one.message, _FINDING)) for one in result.findings]
+    notes = [Note(shorten(one.message, _cut(one))) for one in result.findings]
     if len(result.children) != 1:
         table = [some_children(result)] if result.children else []
         return (*table, *inprocess_memory.last_reading(result.children), *notes)
@@ -64,6 +65,11 @@ def _short_blocks(result: InProcess) -> tuple[Block, ...]:
     if _is_large(sent):
         blocks.append(one_crossing("to the child", sent))
     return tuple(blocks)
+
+
+def _cut(finding: Finding) -> int:
+    """Return how much of a finding is shown; a command at its end is not cut off."""
+    return _COMMAND if finding.code == "parked" else _FINDING
 
 
 def _is_large(crossing: Crossing) -> bool:

@@ -10,17 +10,23 @@ from ipc_magic.render.units import plural, size
 from ipc_magic.results.inprocess_words import NAME
 
 _SHOWN = 3
+_ALL = "'*'"
 NOTHING_STAYS = (
     "no child stays (one does when a cell ran longer than {seconds:g} s and left names)"
 )
 
 
-def left_behind(names: Sequence[str], until: float, *, children: int) -> str:
-    """Say what was not brought, and how it still can be."""
+def left_behind(
+    names: Sequence[str], until: float, own: int | None, *, children: int
+) -> str:
+    """Say what was not brought, the memory that it takes, and how it can be had."""
     who = "The child stays" if children == 1 else f"{children} children stay"
+    holds = "" if own is None else f", with {size(own)} of its own,"
+    if children > 1:
+        holds = holds.replace("its", "their")
     return (
-        f"Not brought: {listed(names)}. {who} until {clock(until)} or the next run: "
-        f"%inprocess --fetch {names[0]}"
+        f"Not brought: {listed(names)}. {who}{holds} until {clock(until)} or the next "
+        f"run: %inprocess --fetch {names[0] if len(names[0]) <= NAME else _ALL}"
     )
 
 

@@ -67,6 +67,27 @@ def test_all_that_stays_comes_at_once(ipc_shell):
     assert crossing.buffers == {"first": 0, "second": 72_000}
 
 
+def test_the_memory_that_stays_is_told(ipc_shell):
+    sizes = []
+    for size in (0, 0, 40 << 20):
+        ipc_shell.run_cell(
+            "%%inprocess\nimport mmap\n"
+            f"made = memoryview(mmap.mmap(-1, {size} + 1, mmap.MAP_PRIVATE))\n"
+            "for n in range(0, len(made), 4096): made[n] = 1"
+        )
+        (finding,) = parked_findings()
+        sizes.append(finding.figures["own_bytes"])
+    assert 38 << 20 < sizes[2] - sizes[1] < 42 << 20
+
+
+def test_the_command_is_told_whole_however_long_the_names(ipc_shell):
+    long = [f"a_rather_long_name_of_a_variable_{n}" for n in range(6)]
+    ipc_shell.run_cell(f"%%inprocess\n{' = '.join(long)} = 1")
+    shown = " ".join(ipc_shell.outputs[-1].text.split())
+    assert "and 3 more. The child stays, with" in shown
+    assert "or the next run: %inprocess --fetch '*' fork" in shown
+
+
 def test_what_nobody_is_told_of_does_not_stay(ipc_shell):
     ipc_shell.run_cell("%%inprocess -q\nfirst = [1]")
     assert kept() == ()
@@ -84,8 +105,8 @@ def test_a_cell_says_what_was_not_brought_and_until_when_it_stays(ipc_shell):
     (finding,) = parked_findings()
     child = ipc_magic.last.children[0]
     assert re.fullmatch(
-        r"Not brought: `cache`, `x`\. The child stays until \d\d:\d\d or the next run: "
-        r"%inprocess --fetch cache",
+        r"Not brought: `cache`, `x`\. The child stays, with \d+\.\d MiB of its own, "
+        r"until \d\d:\d\d or the next run: %inprocess --fetch cache",
         finding.message,
     )
     assert finding.message in " ".join(ipc_shell.outputs[-1].text.split())
@@ -232,7 +253,10 @@ def test_it_stays_and_gives_the_same_again(ipc_shell):
 def test_several_children_give_a_list(ipc_shell):
     ipc_shell.run_cell("%%inprocess -n 3\ncache = child_index * 10")
     (finding,) = parked_findings()
-    assert finding.message.startswith("Not brought: `cache`. 3 children stay until ")
+    said = (
+        r"Not brought: `cache`\. 3 children stay, with \d+\.\d MiB of their own, until "
+    )
+    assert re.match(said, finding.message)
     ipc_shell.run_cell("%inprocess --fetch cache")
     assert ipc_shell.user_ns["cache"] == [0, 10, 20]
     assert "came from each of 3 children" in ipc_magic.last.headline
