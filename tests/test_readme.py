@@ -34,6 +34,7 @@ _SIZE = r"(?:\d[\d.,]* (?:B|[KMG]iB)|unknown)"
 # How memory is measured depends on the kernel; how much there is, on much more.
 _MEMORY = (
     (rf"(?<=They copied )(?:at most |about )?{_SIZE}", "COPIED"),
+    (rf"(?<= stays, with ){_SIZE}", "OWN"),
     (r"(?<=inherited copied )(?:at most |about )", ""),
     (rf"this child {_SIZE} {_SIZE} [\d.<>]+ % {_SIZE}", "THIS CHILD"),
     (rf"idle child {_SIZE} {_SIZE}", "IDLE CHILD"),

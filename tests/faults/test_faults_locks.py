@@ -684,8 +684,9 @@ def test_the_code_can_catch_the_memory_error_and_go_on(ipc_shell):
 def test_a_result_too_large_to_pickle_within_the_limit_is_named(ipc_shell):
     with pytest.raises(NotBroughtBack, match=r"`big` .*MemoryError"):
         ipc_shell.run_cell(
-            "%%inprocess --memory 64MiB -o small,big\nimport array\n"
-            "big = array.array('b', [0]) * (40 << 20)\nsmall = bytes(8)"
+            "%%inprocess --memory 150MiB -o small,big\nimport array\n"
+            # More than fits in memory that this process has freed.
+            "big = array.array('b', [0]) * (100 << 20)\nsmall = bytes(8)"
         )
     assert ipc_shell.user_ns["small"] == bytes(8)
     assert "big" not in ipc_shell.user_ns
