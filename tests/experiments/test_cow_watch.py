@@ -111,7 +111,7 @@ def test_one_that_runs_into_the_time_limit_ends_it_alone(ipc_shell, monkeypatch)
     flush = quiesce.flush
 
     def slowly(files):
-        time.sleep(0.5)  # what is done when the other's end has let it go on
+        time.sleep(0.2)  # what is done when the other's end has let it go on
         flush(files)
 
     monkeypatch.setattr(quiesce, "flush", slowly)
