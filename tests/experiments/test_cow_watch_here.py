@@ -591,6 +591,7 @@ links = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/sel
 print(threading.active_count(), sum("pipe:" in link for link in links))"""
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_what_was_copied_so_far(kernel):
     kernel.run(
         "import os, threading, time; words = [str(i) for i in range(100_000)]"
@@ -644,6 +645,7 @@ def test_a_terminal_is_told_at_once_that_little_is_free(terminal):
 TITLE = re.compile(r"\x1b\](?:0|2);(.*?)\x07")
 
 
+@pytest.mark.slow
 def test_the_title_of_a_terminal_tells_it(plain_terminal_class, child_env):
     terminal = plain_terminal_class(child_env, kind="xterm")
     try:

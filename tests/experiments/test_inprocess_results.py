@@ -149,6 +149,7 @@ def test_what_a_function_returns_is_to_blame_with_its_path():
         ipc_magic.inprocess(numbers, measure=False)
 
 
+@pytest.mark.slow
 def test_ten_thousand_names_come(ipc_shell):
     names = [f"name_{n}" for n in range(10_000)]
     assignment = "globals().update({f'name_{n}': n for n in range(10_000)})"

@@ -165,6 +165,7 @@ def test_a_dump_that_calls_exit_is_an_offender_like_any_other():
 LOAD_ENDS = {**ENDS, leave_politely: "SystemExit"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("do", LOAD_ENDS, ids=lambda do: do.__name__)
 def test_what_ends_its_process_as_it_is_loaded_is_found(do):
     obj = {"fine": [1, 2], "bad": (AtLoad(do), 3)}

@@ -855,6 +855,7 @@ def wait_until(condition):
     return held
 
 
+@pytest.mark.slow
 @pytest.mark.fault(58)
 def test_descriptors_threads_and_children_stay_the_same_over_many_cells(kernel):
     kernel.run(MANY).ok()

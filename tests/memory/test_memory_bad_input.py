@@ -14,6 +14,7 @@ import pytest
 from ipc_magic.memory import ladder
 from ipc_magic.memory.pages import PAGE_BYTES
 from ipc_magic.memory.reading import read
+from ipc_magic.memory.rungs import exclusive
 from ipc_magic.memory.tracker import Tracker
 
 ALL = ladder.MECHANISMS
@@ -206,6 +207,16 @@ def test_a_child_that_unmaps_everything(mechanism, tracked):
         LIBC.munmap(ctypes.c_void_p(0), ctypes.c_size_t(0x7FFFFFFFF000))
 
     assert_unread(tracked(body, mechanism))
+
+
+def test_a_process_that_has_unmapped_all_but_ended_has_no_pages(monkeypatch):
+    monkeypatch.setattr(exclusive, "private_ranges", lambda _mappings: [])
+    rung = exclusive.Exclusive(os.getpid())
+    try:
+        held, own = rung.pages()
+    finally:
+        rung.close()
+    assert held.count == own.count == 0
 
 
 def cut(region, count):

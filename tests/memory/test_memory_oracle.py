@@ -168,6 +168,7 @@ def test_a_witness_is_exact_when_all_others_end(region, family):
         assert rung.ledger.copied & some.pages == some.some(range(10, 20)), rung.name
 
 
+@pytest.mark.slow
 @needs_frames
 @settings(
     max_examples=15,
@@ -233,6 +234,7 @@ def test_a_child_that_writes_k_pages_has_copied_k(count, region, family):
         assert (rung.ledger.copied & some.pages).count == count, rung.name
 
 
+@pytest.mark.slow
 @needs_frames
 def test_being_read_copies_nothing(region, family):
     some = region(COUNT)

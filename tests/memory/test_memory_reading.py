@@ -111,6 +111,7 @@ def test_the_map_of_the_docstring_is_complete():
     assert told == there - {"__init__", "__pycache__"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="is run by the ordinary user already")
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="there is no setpriv(1)")
 def test_all_of_this_passes_for_an_ordinary_user(request, child_env, tmp_path_factory):

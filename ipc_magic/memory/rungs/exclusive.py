@@ -43,6 +43,8 @@ class Exclusive(PageRung):
 
     def _zeros(self, ranges: list[tuple[int, int]]) -> Pages:
         """Return the pages of zeros that were only read, where these can be told."""
+        if not ranges:  # it is about to end: nearly all is unmapped
+            return Pages()
         try:
             found = scan(self._pagemap, 0, ranges[-1][1], all_of=Category.ZERO)
         except (Nonsense, OSError):  # Linux before 6.7: they count as inherited
