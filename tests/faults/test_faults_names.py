@@ -248,6 +248,31 @@ def test_code_that_fails_at_unpickle_takes_no_other_name_along(
 
 
 @pytest.mark.fault(46)
+def test_code_that_prints_and_forks_at_pickle_is_heard_and_counts_once(
+    ipc_shell, capfd
+):
+    ipc_shell.run_cell(HELPERS)
+    ipc_shell.run_cell(
+        "%%inprocess -o loud,last\n"
+        + CLASS.format(code="print('pickled'); os.fork(); return int, (7,)")
+        + "loud, last = [Bad()], bytearray(300_000)"
+    )
+    assert ipc_shell.user_ns.pop("loud") == [7]
+    assert ipc_shell.user_ns.pop("last") == LARGE
+    assert capfd.readouterr().out.count("pickled") >= 1
+
+
+@pytest.mark.fault(46)
+def test_code_that_prints_at_load_is_heard_here_once(ipc_shell, capfd):
+    ipc_shell.run_cell("def say(): print('loaded')")
+    ipc_shell.run_cell(
+        f"%%inprocess -q -o loud\n{CLASS.format(code='return say, ()')}loud = [Bad()]"
+    )
+    assert ipc_shell.user_ns.pop("loud") == [None]
+    assert capfd.readouterr().out.count("loaded") == 1
+
+
+@pytest.mark.fault(46)
 def test_a_hang_at_pickle_is_named_at_the_timeout_and_takes_no_other_name_along(
     ipc_shell,
 ):
