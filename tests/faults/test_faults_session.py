@@ -186,6 +186,7 @@ def test_a_child_without_cpu_for_long_is_told_of_and_then_no_more(kernel):
     assert tail == "Interrupt to stop."
     assert [shown["text/plain"] for shown in reply.displays] == [""]  # it went away
     kernel.run("del get_ipython().display_pub.publish").ok()
+    kernel.run("%inprocess --drop").ok()  # it took long, and has left `x`
 
 
 REPRS = {
