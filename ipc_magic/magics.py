@@ -18,8 +18,8 @@ from traitlets import Enum, Unicode, observe
 
 from ipc_magic import completion, options
 from ipc_magic.errors import OptionError
+from ipc_magic.experiments import fetching, inprocess_run, parked
 from ipc_magic.experiments import inprocess as experiment
-from ipc_magic.experiments import inprocess_run, parked
 from ipc_magic.results.base import Result, remember, set_report_level
 
 
@@ -110,7 +110,7 @@ class IPCMagics(Magics):
         options.check_alone(parsed, cell=in_cell)
         if chosen["drop"]:
             return parked.drop_and_tell()
-        report, error = parked.fetch(
+        report, error = fetching.fetch(
             self.shell, chosen["fetch"], keep_free=chosen["keep_free"]
         )
         remember(report)

@@ -63,7 +63,7 @@ def send(
         for name, value in values.items():
             reason = in_fork(
                 side,
-                lambda one={name: value}: _send_all(side, one, known, blame),  # type: ignore[misc]
+                partial(_send_all, side, {name: value}, known, blame),
                 seconds=_LAST_SECONDS if told else None,
             )
             if reason is not None:

@@ -181,6 +181,7 @@ def halfway(monkeypatch):
 
 def test_an_interrupt_in_the_middle_leaves_all_as_it_was(ipc_shell, array, halfway):
     session = os.getpid()
+    # It stands still until the session passes the interrupt on.
     halfway(lambda: (os.kill(session, signal.SIGINT), time.sleep(5)))
     with pytest.raises(KeyboardInterrupt):
         ipc_shell.run_cell("%%inprocess -o array,other\narray, other = array * 2, 1")
@@ -194,7 +195,7 @@ def test_an_interrupt_that_the_child_outlives_loses_nothing(ipc_shell, array, ha
     def interrupt():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.kill(session, signal.SIGINT)
-        time.sleep(0.3)
+        time.sleep(0.3)  # the session passes it on meanwhile, and it is ignored
 
     halfway(interrupt)
     ipc_shell.run_cell("%%inprocess -o twice\ntwice = array * 2")
